@@ -1,0 +1,142 @@
+"""Dropout inside bigger torch functions: attention and recurrent nets.
+
+Torch runs these functions whole, with their dropout out of reach. Here each of them is run in
+steps, with the dropout as a call of its own, and only where its rate is above 0.
+"""
+
+import math
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["COMPOSITES", "rate_of"]
+
+# Answers its input with dropout: called with (function, input, p).
+Dropout = Callable[[Callable, Tensor, float], Tensor]
+
+# Torch's own attention in Python, without its first lines that would hand the call back to us.
+_attention_in_steps = FunctionType(
+    F.multi_head_attention_forward.__code__,
+    {**F.multi_head_attention_forward.__globals__, "has_torch_function": lambda _: False},
+    "multi_head_attention_forward",
+    F.multi_head_attention_forward.__defaults__,
+)
+
+
+def _multi_head_attention(dropout: Dropout, inside: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run torch's attention with its dropout on; what it calls is seen by the mode again."""
+    if len(args) > 13:
+        args = (*args[:13], True, *args[14:])
+    else:
+        kwargs["training"] = True
+    with inside:
+        return _attention_in_steps(*args, **kwargs)
+
+
+def _scaled_dot_product_attention(
+    dropout: Dropout,
+    inside: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Run the steps in the documentation of ``torch.nn.functional``'s function."""
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = (part.repeat_interleave(groups, -3) for part in (key, value))
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    weights = query @ key.transpose(-2, -1) * scale
+    if is_causal:
+        attn_mask = weights.new_ones(weights.shape[-2:], dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        weights = weights.masked_fill(~attn_mask, -math.inf)
+    elif attn_mask is not None:
+        weights = weights + attn_mask
+    return dropout(F.dropout, weights.softmax(-1), dropout_p) @ value
+
+
+def _recurrent(function: Callable) -> Callable:
+    """Make the function that runs a recurrent net layer by layer."""
+
+    def run(
+        dropout: Dropout,
+        inside: Any,
+        x: Tensor,
+        hidden: Any,
+        weights: list[Tensor],
+        has_biases: bool,
+        n_layers: int,
+        p: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
+        states = hidden if isinstance(hidden, list | tuple) else (hidden,)
+        n_weights, n_states = len(weights) // n_layers, len(states[0]) // n_layers
+        last = []
+        for layer in range(n_layers):
+            own = [state[layer * n_states : (layer + 1) * n_states] for state in states]
+            x, *own = function(
+                x,
+                own if isinstance(hidden, list | tuple) else own[0],
+                weights[layer * n_weights : (layer + 1) * n_weights],
+                *(has_biases, 1, 0.0, False, bidirectional, batch_first),
+            )
+            last.append(own)
+            if layer < n_layers - 1:
+                x = dropout(F.dropout, x, p)
+        return (x, *(torch.cat(parts) for parts in zip(*last, strict=True)))
+
+    return run
+
+
+COMPOSITES: dict[Callable, Callable] = {
+    F.multi_head_attention_forward: _multi_head_attention,
+    F.scaled_dot_product_attention: _scaled_dot_product_attention,
+    **{f: _recurrent(f) for f in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)},
+}
+
+
+def rate_of(func: Callable, args: tuple, kwargs: dict) -> float:
+    """Answer the rate of the dropout inside a call of one of the functions.
+
+    Parameters
+    ----------
+    func : callable
+        One of ``COMPOSITES``.
+    args, kwargs : tuple, dict
+        The arguments of the call.
+
+    Returns
+    -------
+    float
+        The rate; 0 for a recurrent net of one layer, which has no dropout.
+
+    Raises
+    ------
+    NotImplementedError
+        For packed sequences in a recurrent net with dropout.
+    """
+    if func is F.multi_head_attention_forward:
+        return kwargs.get("dropout_p", args[10] if len(args) > 10 else 0.0)
+    if func is F.scaled_dot_product_attention:
+        return kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
+    # (x, hidden, weights, has_biases, n_layers, p, ...), with the batch sizes as second argument
+    # when the sequences are packed.
+    packed = not isinstance(args[3], bool)
+    n_layers, p = args[4 + packed], args[5 + packed]
+    if packed and n_layers > 1 and p > 0:
+        raise NotImplementedError(
+            "a recurrent net with dropout must get padded sequences to draw from. Got packed "
+            f"sequences and a rate of {p}. Pad them, or set the rate to 0."
+        )
+    return p if n_layers > 1 else 0.0

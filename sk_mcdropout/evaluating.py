@@ -1,0 +1,77 @@
+"""Hold modules in eval mode for a while, and put back what was there before."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["evaluating"]
+
+# Several threads may sample one module, or modules that share a part: the first to come puts
+# it in eval mode, the last to leave puts it back.
+_lock = threading.Lock()
+_in_use: dict[nn.Module, list] = {}
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Hold modules in eval mode, without gradients; put back their own modes after.
+
+    Parameters
+    ----------
+    *modules : nn.Module
+        The modules; all their submodules are held too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.evaluating import evaluating
+    >>> net = torch.nn.Dropout(0.5)
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training
+    True
+    """
+    submodules = {submodule for module in modules for submodule in module.modules()}
+    # The wrapper of a compiled module has no mode of its own, it shows that of its inside.
+    own_mode = [m for m in submodules if not hasattr(m, "_orig_mod")]
+    with _lock:
+        held = [m for m in own_mode if m.training or m in _in_use]
+        for m in held:
+            _in_use.setdefault(m, [0, m.training])[0] += 1
+            m.training = False
+    try:
+        with torch.inference_mode(False), torch.no_grad(), _eager(submodules):
+            yield
+    finally:
+        with _lock:
+            for m in held:
+                _in_use[m][0] -= 1
+                if _in_use[m][0] == 0:
+                    m.training = _in_use.pop(m)[1]
+
+
+# How compiled modules run is one setting for all threads: as with the modes, the first to come
+# changes it and the last to leave puts it back.
+_stances: list[Any] = []
+
+
+@contextmanager
+def _eager(submodules: set[nn.Module]) -> Iterator[None]:
+    """Run compiled modules uncompiled: a compiled graph has its dropouts fixed."""
+    if not any(hasattr(m, "_orig_mod") or m._compiled_call_impl for m in submodules):
+        yield
+        return
+    with _lock:
+        _stances.append(_stances[0] if _stances else torch.compiler.set_stance("force_eager"))
+    try:
+        yield
+    finally:
+        with _lock:
+            stance = _stances.pop()
+            if not _stances:
+                stance.__exit__(None, None, None)

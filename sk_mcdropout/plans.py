@@ -1,0 +1,243 @@
+"""Plan how to sample a module, and carry it out chunk by chunk.
+
+A plan holds the dropouts that a probe found and the strategies that gave what the loop gives.
+It is carried out for some rows after the other, with all their draws at once, so that memory is
+bounded by a budget and not by the number of rows and draws.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from .dropouts import DropoutSite, Probe, probe
+from .rows import count_rows, map_tensors
+from .strategies import (
+    STRATEGIES,
+    Forward,
+    Masks,
+    agree,
+    agreeing_strategies,
+    draw_masks,
+    take_draws,
+)
+
+__all__ = ["Plan", "chunks", "prepare", "warn_if_not_random"]
+
+# Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
+# a single row with all its draws may take more, up to the limit.
+_CPU_CHUNK = 8 * 2**20
+_CPU_LIMIT = 256 * 2**20
+_GPU_SHARE = 0.25
+
+# Thinning gathers weights for each draw; it pays from so many rows and saved units on.
+_LEAST_ROWS = 100
+_LEAST_SAVED = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample one module for inputs of one kind; `prepare` makes it."""
+
+    forward: Forward
+    found: Probe
+    strategies: tuple[str, ...]
+    device: torch.device
+
+    @property
+    def sites(self) -> tuple[DropoutSite, ...]:
+        """The dropout calls of rate above 0."""
+        return self.found.sites
+
+    def strategy(self, n_rows: int) -> str:
+        """Answer the strategy for so many rows: thin out where it saves more than it costs."""
+        if len(self.strategies) == 1:
+            return self.strategies[0]
+        widest = max(self.sites, key=lambda site: site.mask_shape[-1])
+        saved = 1 - (1 - widest.p) ** 2
+        pays = n_rows >= _LEAST_ROWS and widest.mask_shape[-1] * saved >= _LEAST_SAVED
+        return self.strategies[-1 if pays else 0]
+
+
+# The strategies that were found to agree with the loop, for each module and kind of input.
+_remembered: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def prepare(
+    module: nn.Module,
+    x: Any,
+    *,
+    forward: Callable[[Any], Any] | None = None,
+    strategy: str = "auto",
+    owner: Any = None,
+) -> Plan:
+    """Find the dropouts of a module and the strategy to sample it. Needs `evaluating`.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module.
+    x : Tensor, mapping or sequence of Tensor
+        The input, with rows on the first axis.
+    forward : callable, optional
+        Answers the output for an input; by default the module itself.
+    strategy : str
+        A name in ``STRATEGIES``, or ``"auto"``.
+    owner : object, optional
+        Remembers the strategy that ``"auto"`` found; by default the module.
+
+    Returns
+    -------
+    Plan
+        The input of `chunks`.
+    """
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise ValueError(
+            f"`strategy` must be 'auto' or one of {sorted(STRATEGIES)}. Got {strategy!r}."
+        )
+    count_rows(x)
+    forward = partial(_first_output, forward or partial(_call, module))
+    found, fewer, more = probe(module, forward, x)
+    if found.writes_input:
+        forward = partial(_on_copy, forward)
+    _check_output(fewer)
+    if strategy != "auto" or not found.sites:
+        return Plan(forward, found, (strategy,), more.device)
+    known = _remembered.setdefault(owner or module, {})
+    key = (found.sites, _kind_of(x))
+    if key not in known:
+        _warn_if_rows_mix(fewer, more)
+        known[key] = agreeing_strategies(forward, x, found.sites, more.device)
+    return Plan(forward, found, known[key], more.device)
+
+
+def _call(module: nn.Module, x: Any) -> Any:
+    if isinstance(x, Mapping):
+        return module(**x)
+    return module(*x) if isinstance(x, tuple) else module(x)
+
+
+def _on_copy(forward: Forward, x: Any) -> Tensor:
+    return forward(map_tensors(torch.clone, x))
+
+
+def _first_output(forward: Callable[[Any], Any], x: Any) -> Tensor:
+    """Answer the prediction: the output, or the first one of a tuple."""
+    output = forward(x)
+    return output[0] if isinstance(output, list | tuple) else output
+
+
+def _check_output(output: Any) -> None:
+    if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != 2:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            "the output of the module, or its first output, must be a tensor with one row for each "
+            f"row of the input. Got {got} for 2 rows."
+        )
+
+
+def _kind_of(x: Any) -> str:
+    return str(map_tensors(lambda t: (t.shape[1:], t.dtype, t.device), x))
+
+
+def _warn_if_rows_mix(fewer: Tensor, more: Tensor) -> None:
+    if not agree(more[:2], fewer):
+        warnings.warn(
+            "the module's answer for a row must not depend on the other rows. Got another answer "
+            "for two rows when a third was added. The draws will depend on how rows are batched.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def chunks(
+    plan: Plan, x: Any, n_draws: int, seed: int, batch_size: int | None = None
+) -> Iterator[Tensor]:
+    """Yield the draws for some rows after the other. Needs `evaluating`.
+
+    Parameters
+    ----------
+    plan : Plan
+        What `prepare` answered for an input of this kind.
+    x : Tensor, mapping or sequence of Tensor
+        The input.
+    n_draws : int
+        Number of draws.
+    seed : int
+        Seed of the masks.
+    batch_size : int, optional
+        Number of rows at once; by default as many as fit into the memory budget.
+
+    Yields
+    ------
+    Tensor of shape (n_draws, n_some_rows, ...)
+        The draws for the next rows.
+    """
+    n_rows = count_rows(x)
+    masks = draw_masks(plan.sites, n_draws, seed, plan.device)
+    strategy = plan.strategy(n_rows)
+    rows, draws = _chunk_size(plan, strategy, n_draws)
+    rows = min(batch_size or rows, n_rows)
+    start = 0
+    while start < n_rows:
+        some = map_tensors(lambda t: t[start : start + rows], x)  # noqa: B023 - used at once
+        try:
+            yield _run(plan, strategy, some, masks, n_draws, draws)
+            start += rows
+            continue
+        except RuntimeError as error:
+            if not _is_out_of_memory(error) or rows == draws == 1:
+                raise
+        # Outside of the handler, so that the failed pass holds no memory any more.
+        rows, draws = (rows // 2, draws) if rows > 1 else (1, draws // 2)
+        if plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _run(
+    plan: Plan, strategy: str, x: Any, masks: Masks, n_draws: int, draws_at_once: int
+) -> Tensor:
+    if not plan.sites:
+        return (output := plan.forward(x)).expand(n_draws, *output.shape)
+    run = STRATEGIES[strategy]
+    parts = [
+        run(plan.forward, x, take_draws(masks, slice(t, t + draws_at_once)), plan.sites)
+        for t in range(0, n_draws, draws_at_once)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _chunk_size(plan: Plan, strategy: str, n_draws: int) -> tuple[int, int]:
+    """Answer how many rows and draws to take at once."""
+    if plan.device.type == "cuda":
+        chunk = limit = int(_GPU_SHARE * torch.cuda.mem_get_info(plan.device)[0])
+    else:
+        chunk, limit = _CPU_CHUNK, _CPU_LIMIT
+    found = plan.found
+    per_draw = max(1, found.bytes_after)
+    if strategy in ("vmap", "fold"):  # which multiply the input of the first dropout, too
+        per_draw = max(per_draw, found.bytes_masked)
+    at_once = 1 if strategy in ("loop", "thinned") else n_draws
+    rows = max(1, chunk // (max(found.bytes_before, found.bytes_masked) + at_once * per_draw))
+    draws = n_draws if at_once == 1 else max(1, limit // (rows * per_draw))
+    return rows, min(n_draws, draws)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def warn_if_not_random(plan: Plan) -> None:
+    """Say it if no dropout is active."""
+    if not plan.sites:
+        warnings.warn(
+            "the module must have a dropout with a rate above 0 to draw from. Got none, so that "
+            "all draws are the same and their spread is 0. Add a dropout or raise its rate.",
+            UserWarning,
+            stacklevel=3,
+        )

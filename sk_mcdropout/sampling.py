@@ -1,0 +1,158 @@
+"""Draw forward passes of a module with its dropout switched on.
+
+A draw is one thinned network: the mask of a dropout is drawn once per draw and shared
+by every row, so that draw ``t`` is a function of ``x``. The masks are drawn up front,
+and how they are applied (``STRATEGIES``) is a matter of speed only.
+"""
+
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .dropouts import DropoutSite
+from .evaluating import evaluating
+from .plans import chunks, prepare, warn_if_not_random
+from .strategies import STRATEGIES
+from .summary import mean_and_std_over_draws
+
+__all__ = ["STRATEGIES", "dropout_sites", "mean_and_std", "sample"]
+
+
+def sample(
+    module: nn.Module,
+    x: Any,
+    n_draws: int = 100,
+    *,
+    seed: int = 0,
+    strategy: str = "auto",
+    batch_size: int | None = None,
+) -> Tensor:
+    """Draw outputs of a module with its dropout switched on.
+
+    Draw ``t`` is one thinned network, a function of the row: its answer for a row does not
+    depend on the other rows, on their number or order, nor on ``n_draws``. The module keeps
+    its mode, weights, buffers and hooks, and the global random states stay as they were.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A trained module. Its dropouts are layers or calls of ``torch.nn.functional``.
+    x : Tensor, tuple or mapping of Tensor
+        The input, with the rows on the first axis. A tuple is passed as positional
+        arguments, a mapping as keyword arguments.
+    n_draws : int
+        Number of Monte-Carlo draws, at least 1.
+    seed : int
+        Seed of the masks. The same seed gives the same draws on every device.
+    strategy : str
+        How the masks are applied: ``"vmap"``, ``"fold"``, ``"loop"``, or ``"auto"`` for the
+        first of these that takes the module and gives what the loop gives.
+    batch_size : int, optional
+        Number of rows at once; by default as many as fit into a memory budget.
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_rows, ...)
+        The outputs. Of several outputs the first is the prediction.
+
+    Raises
+    ------
+    NotImplementedError
+        If a dropout cannot be sampled; the message names the submodule.
+
+    Warns
+    -----
+    UserWarning
+        If no dropout has a rate above 0: all draws are then the same.
+
+    References
+    ----------
+    Gal & Ghahramani (2016), "Dropout as a Bayesian approximation", section 4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import sample
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
+    >>> sample(net, torch.ones(3, 2), n_draws=10).shape
+    torch.Size([10, 3, 8])
+    """
+    _check_counts(n_draws, 1, batch_size)
+    with evaluating(module):
+        plan = prepare(module, x, strategy=strategy)
+        warn_if_not_random(plan)
+        return torch.cat(list(chunks(plan, x, n_draws, seed, batch_size)), dim=1)
+
+
+def mean_and_std(
+    module: nn.Module,
+    x: Any,
+    n_draws: int = 100,
+    *,
+    seed: int = 0,
+    strategy: str = "auto",
+    batch_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Answer the mean and the standard deviation of a module's draws.
+
+    The parameters are those of `sample`, with at least 2 draws. Needs memory for the answer
+    and one chunk of rows, however many rows and draws there are.
+
+    Returns
+    -------
+    mean, std : Tensor of shape (n_rows, ...), in double precision
+        Mean and standard deviation (``ddof=1``) over the draws.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import mean_and_std
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
+    >>> mean, std = mean_and_std(net, torch.ones(3, 2))
+    >>> mean.shape, std.shape
+    (torch.Size([3, 8]), torch.Size([3, 8]))
+    """
+    _check_counts(n_draws, 2, batch_size)
+    with evaluating(module):
+        plan = prepare(module, x, strategy=strategy)
+        warn_if_not_random(plan)
+        draws = chunks(plan, x, n_draws, seed, batch_size)
+        moments = [mean_and_std_over_draws(chunk) for chunk in draws]
+    means, stds = zip(*moments, strict=True)
+    return torch.cat(means), torch.cat(stds)
+
+
+def dropout_sites(module: nn.Module, x: Any) -> list[DropoutSite]:
+    """List the dropouts that sampling switches on.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module.
+    x : Tensor, tuple or mapping of Tensor
+        An input as for `sample`; a few of its rows are used.
+
+    Returns
+    -------
+    list of DropoutSite
+        One entry for each dropout call of rate above 0, in the order of the calls.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import dropout_sites
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
+    >>> [(site.path, site.p) for site in dropout_sites(net, torch.ones(3, 2))]
+    [('1', 0.5)]
+    """
+    with evaluating(module):
+        return list(prepare(module, x, strategy="loop").sites)
+
+
+def _check_counts(n_draws: Any, least: int, batch_size: Any) -> None:
+    for name, value, bound in (("n_draws", n_draws, least), ("batch_size", batch_size, 1)):
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not (whole and value >= bound) and not (name == "batch_size" and value is None):
+            raise ValueError(f"`{name}` must be a whole number of at least {bound}. Got {value!r}.")

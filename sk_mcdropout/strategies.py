@@ -1,0 +1,144 @@
+"""Ways to apply the masks of many draws. They differ in speed and in which modules they take.
+
+Each takes the forward pass, an input, the masks of its dropout calls and the calls, and
+answers the draws, of shape (n_draws, n_rows, ...). The loop takes every module; the others are
+held against it.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .dropouts import DropoutSite, InterceptDropout, Mask, draw_mask, fit_mask
+from .lazy import by_thinning, by_weights
+from .rows import count_rows, first_rows, map_tensors
+
+__all__ = ["STRATEGIES", "agree", "agreeing_strategies", "draw_masks", "take_draws"]
+
+Forward = Callable[[Any], Tensor]
+Masks = dict[int, Mask]
+Sites = tuple[DropoutSite, ...]
+
+
+def _masked_pass(
+    forward: Forward, x: Any, masks: Masks, sites: Sites, inplace: bool = True
+) -> Tensor:
+    """Run one forward pass; the i-th dropout call applies ``masks[i]``, if there is one."""
+    site_of = {site.call: site for site in sites}
+    drawn: list[int] = []
+
+    def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
+        call = next(calls)
+        drawn.extend([call] if p > 0 else [])
+        return fit_mask(masks[call], site_of[call], x) if call in masks else None
+
+    calls = itertools.count()
+    with InterceptDropout(on_dropout, inplace=inplace):
+        output = forward(x)
+    if drawn != list(masks):
+        raise NotImplementedError(
+            "a forward pass must make the same dropout calls for every input. Got the calls "
+            f"{drawn} of a rate above 0, and for the first rows {list(masks)}. "
+            "Make the calls independent of the values."
+        )
+    return output
+
+
+def _by_vmap(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
+    """Map over the masks; what comes before the first dropout is computed once."""
+    return torch.vmap(lambda masks: _masked_pass(forward, x, masks, sites, inplace=False))(masks)
+
+
+def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
+    """Repeat the rows once per draw and run one pass over all of them."""
+    n_draws, n_rows = _n_draws(masks), count_rows(x)
+    repeated = map_tensors(lambda t: t.repeat(n_draws, *[1] * (t.ndim - 1)), x)
+    folded = {
+        site.call: tuple(_fold_mask(part, site, n_rows) for part in masks[site.call])
+        for site in sites
+    }
+    return _masked_pass(forward, repeated, folded, sites).unflatten(0, (n_draws, n_rows))
+
+
+def _fold_mask(mask: Tensor, site: DropoutSite, n_rows: int) -> Tensor:
+    axis = site.row_axis
+    if axis is None:
+        raise ValueError(f"the dropout at {site.path!r} has no axis of rows to fold the draws into")
+    return mask.movedim(0, axis).repeat_interleave(n_rows, dim=axis).squeeze(axis + 1)
+
+
+def _by_loop(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
+    """Run one pass per draw."""
+    draws = [_masked_pass(forward, x, take_draws(masks, t), sites) for t in range(_n_draws(masks))]
+    return torch.stack(draws)
+
+
+def take_draws(masks: Masks, draws: int | slice) -> Masks:
+    """Take the masks of some draws, or of one."""
+    return {call: tuple(part[draws] for part in mask) for call, mask in masks.items()}
+
+
+def _n_draws(masks: Masks) -> int:
+    return len(next(iter(masks.values()))[0])
+
+
+STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
+    "weights": by_weights,
+    "thinned": by_thinning,
+    "vmap": _by_vmap,
+    "fold": _by_fold,
+    "loop": _by_loop,
+}
+
+
+def draw_masks(sites: Sites, n_draws: int, seed: int, device: torch.device) -> Masks:
+    """Draw the masks of all dropout calls."""
+    return {site.call: draw_mask(site, n_draws, seed, device) for site in sites}
+
+
+def agreeing_strategies(
+    forward: Forward, x: Any, sites: Sites, device: torch.device
+) -> tuple[str, ...]:
+    """Answer the strategies to use: those that give what the loop gives for a few draws.
+
+    Parameters
+    ----------
+    forward : callable
+        Answers the output for an input.
+    x : Tensor, mapping or sequence of Tensor
+        The input; three of its rows are used.
+    sites : tuple of DropoutSite
+        The dropout calls.
+    device : torch.device
+        Where the module is.
+
+    Returns
+    -------
+    tuple of str
+        The first strategy that agrees; after ``"weights"`` also ``"thinned"`` if it agrees.
+    """
+    rows = first_rows(x, 3)
+    masks = draw_masks(sites, 2, 0, device)
+    expected = _by_loop(forward, rows, masks, sites)
+    agreeing: list[str] = []
+    for name, strategy in STRATEGIES.items():
+        if agreeing and name != "thinned":
+            break
+        try:
+            if agree(strategy(forward, rows, masks, sites), expected):
+                agreeing.append(name)
+        except Exception:  # whatever a strategy cannot do, the loop can
+            continue
+    return tuple(agreeing) or ("loop",)
+
+
+def agree(actual: Tensor, expected: Tensor) -> bool:
+    """Tell whether two results are equal up to rounding."""
+    tolerance = torch.finfo(expected.dtype).eps ** 0.5
+    size = expected.abs().nan_to_num(0, 0, 0).max().item()
+    return actual.shape == expected.shape and torch.allclose(
+        actual, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True
+    )

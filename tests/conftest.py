@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # on small tensors threads only wait for each other
+
+
+@pytest.fixture(autouse=True)
+def fresh_seed():
+    """Start each test from the same global random states, whatever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - skorch and scikit-learn still draw from this state
+    random.seed(0)
