@@ -1,0 +1,350 @@
+"""What turns a skorch net into a scikit-learn estimator that draws.
+
+`MCDropoutMixin` stands left of a skorch net class. It gives the net scikit-learn's contract
+(parameters, validation, seeds), a fast way to fetch batches, and `_over_draws`.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from inspect import signature
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.validation import check_consistent_length, validate_data
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from skorch.utils import is_dataset, to_device, to_tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from ._data import (
+    BatchDataset,
+    OneBatch,
+    as_is,
+    by_rows,
+    cast,
+    fetches_batches,
+    is_table,
+    takes_columns,
+)
+from .evaluating import evaluating
+from .modules import MLP, set_rates
+from .plans import chunks, prepare, warn_if_not_random
+from .rows import first_rows
+
+__all__ = ["MCDropoutMixin", "first_output"]
+
+# The generators of torch are global. A seeded fit forks them, one fit at a time.
+_seeding = threading.RLock()
+
+
+class MCDropoutMixin:
+    """Fit like scikit-learn, train like skorch, and draw with dropout on."""
+
+    # skorch sets these in ``__init__``, where scikit-learn allows nothing but parameters.
+    initialized_ = False
+    history_ = None
+    virtual_params_: Any = MappingProxyType({})
+
+    def __init__(self, module, *, criterion, **params):
+        # Once ``initialized_`` exists, as it does on the class, skorch takes a module that is set
+        # for a trained one; so the two parameters that may be modules are set past it.
+        super().__init__(None, criterion=None, **params)
+        vars(self).update(module=module, criterion=criterion)
+        for name in ("initialized_", "history_", "virtual_params_"):
+            if not vars(self)[name]:
+                del vars(self)[name]
+
+    def _get_param_names(self):
+        return [name for name in super()._get_param_names() if not name.startswith("_")]
+
+    # -- fitting ---------------------------------------------------------------------------
+
+    def fit(self, X, y, **fit_params):
+        """Fit the net.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Training inputs; whatever else skorch takes (a ``Dataset``, tensors, a mapping or
+            list of inputs) is passed on to it.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets; None if X is a ``Dataset``.
+        **fit_params : dict
+            Passed to the module's ``forward`` and to ``train_split``, as in skorch.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        start = not (self.warm_start and self.initialized_)
+        return self._fit(X, y, start, "fit", fit_params)
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train on without starting anew.
+
+        Parameters
+        ----------
+        X, y, **fit_params
+            As for `fit`.
+        classes : None
+            Ignored, present as in skorch.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit(X, y, not self.initialized_, "partial_fit", fit_params)
+
+    def _fit(self, X, y, start, method, fit_params):
+        before = vars(self).copy()
+        try:
+            self._check_params()
+            if start:
+                for name in ("history_", "n_features_in_", "feature_names_in_"):
+                    vars(self).pop(name, None)
+            X, y = self._check_training_data(X, y, start)
+            if start:
+                self._learn_widths(X)
+                self.initialize()
+            X = cast(X, self.module_) if isinstance(X, np.ndarray) else X
+            if not is_dataset(X):
+                self._try_out(X, y)
+        except Exception:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        with self._seeded(1, len(self.history or [])):
+            super().partial_fit(X, y, _routing_method=method, **fit_params)
+        if is_dataset(X):
+            self._try_out(X, y)
+        return self
+
+    def initialize(self):
+        """Make the module, the criterion, the optimizer and the callbacks.
+
+        Returns
+        -------
+        self : object
+            The estimator, ready to train or to load parameters.
+        """
+        if self.random_state is None:
+            self.seed_ = int(torch.randint(2**31 - 1, ()))
+        else:
+            self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with self._seeded(0):
+            return super().initialize()
+
+    def initialize_module(self):
+        """Make the module: fill in the widths of the default net and the rate of dropout."""
+        module, params = self.module, self.get_params_for("module")
+        if isinstance(module, type) and issubclass(module, MLP):
+            params = {**self._widths(), **params}
+            if "n_features" not in params:
+                raise ValueError(
+                    "the default net must be told its widths by the data. Got no data yet. Call "
+                    "`fit`, or give `module__n_features` and `module__n_outputs`."
+                )
+        self.module_ = self.initialized_instance(module, params)
+        if self.dropout is not None:
+            if self.module_ is module:
+                self.module_ = deepcopy(module)
+            set_rates(self.module_, self.dropout)
+        return self
+
+    def _learn_widths(self, X):
+        """Learn from a tensor or a dataset what the default net must know."""
+        if not isinstance(self.module, type) or not issubclass(self.module, MLP):
+            return
+        if isinstance(X, Tensor) and X.ndim > 1:
+            self.n_features_in_ = X.shape[1]
+        elif is_dataset(X) and not isinstance(X, IterableDataset):
+            x, y = X[0]
+            self.n_features_in_, self.n_outputs_ = np.size(x), np.size(y)
+
+    def _widths(self):
+        if not hasattr(self, "n_features_in_"):
+            return {}
+        return {"n_features": self.n_features_in_, "n_outputs": getattr(self, "n_outputs_", 1)}
+
+    def _check_params(self, *names):
+        params = {name: getattr(self, name) for name in names or self._parameter_constraints}
+        validate_parameter_constraints(self._parameter_constraints, params, type(self).__name__)
+
+    @contextmanager
+    def _seeded(self, *purpose: int) -> Iterator[None]:
+        """Seed torch for one purpose, and put its global generators back after."""
+        if self.random_state is None:
+            yield
+            return
+        seed = int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
+        on_gpu = self.device is not None and torch.device(self.device).type == "cuda"
+        devices = [torch.device(self.device)] if on_gpu else []
+        with _seeding, torch.random.fork_rng(devices):
+            torch.default_generator.manual_seed(seed)
+            if on_gpu:
+                with torch.cuda.device(devices[0]):
+                    torch.cuda.manual_seed(seed)
+            yield
+
+    # -- data ------------------------------------------------------------------------------
+
+    def _check_training_data(self, X, y, start):
+        if y is None and (is_dataset(X) or self.iterator_train is not DataLoader):
+            return X, y
+        if not is_table(X) or takes_columns(self.module, X):
+            self.check_data(X, y)
+            return X, y
+        reset = start or not hasattr(self, "n_features_in_")
+        if getattr(y, "ndim", 0) > 2:
+            check_consistent_length(X, y)
+            return self._check_table(X, reset), y
+        return validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True, **_TABLE)
+
+    def _check_table(self, X, reset=False):
+        return validate_data(self, X, reset=reset, **_TABLE)
+
+    def get_iterator(self, dataset, training=False):
+        """Answer an iterator over batches, as skorch does.
+
+        Batches are fetched whole where the dataset and the iterator are the default ones. The
+        order of the rows is left alone by samplers of the user's own, and predictions do not
+        touch torch's global generator.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        iterator = getattr(self, prefix)
+        if isinstance(dataset, OneBatch):
+            return [(dataset.X, None)]
+        if iterator is not DataLoader:
+            return super().get_iterator(by_rows(dataset), training)
+        params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
+        if params["batch_size"] == -1:
+            params["batch_size"] = len(dataset)
+        if "collate_fn" in params:
+            dataset = by_rows(dataset)
+        elif fetches_batches(dataset) and params["batch_size"] is not None:
+            params["collate_fn"] = as_is
+        if "batch_sampler" in params:
+            del params["batch_size"]
+        if "sampler" in params or "batch_sampler" in params:
+            params.pop("shuffle", None)
+        if not training:
+            params.setdefault("generator", torch.Generator())
+        return iterator(dataset, **params)
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Answer the optimizer's arguments; ask for torch's fused step where there is one."""
+        args, params = super().get_params_for_optimizer(prefix, named_parameters)
+        known = signature(getattr(self, prefix)).parameters
+        chosen = {"fused", "foreach", "differentiable", "capturable"} & set(params)
+        tensors = [p for group in args[0] for p in group["params"]]
+        dense = not any(getattr(m, "sparse", False) for m in self.module_.modules())
+        simple = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
+        if "fused" in known and not chosen and dense and simple and tensors:
+            params["fused"] = True
+        return args, params
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the outputs batch by batch, in the order of the rows.
+
+        Parameters
+        ----------
+        X : array, tensor, Dataset, ...
+            Inputs, as for `fit`.
+        training : bool
+            Whether the module is in training mode.
+        device : str
+            Where the outputs are put.
+
+        Yields
+        ------
+        Tensor or tuple of Tensor
+            The output for one batch.
+        """
+        # skorch would take the iterator of training here, and with it shuffle the rows.
+        for batch in self.get_iterator(self.get_dataset(X), training=False):
+            yield to_device(self.evaluation_step(batch, training=training), device)
+
+    # -- drawing ---------------------------------------------------------------------------
+
+    def _over_draws(self, X, reduce: Callable[[Tensor], Any], n_draws, seed, spread=True) -> list:
+        """Answer ``reduce(draws)`` for one chunk of rows after the other.
+
+        ``draws`` are the outputs of the net, of shape (n_draws, n_some_rows, ...). A spread that
+        is 0 for want of dropout is said if the caller wants the spread.
+        """
+        answers: list[Any] = []
+        with evaluating(*self._torch_modules()), tqdm(disable=not self.verbose) as progress:
+            for x in self._inputs(X):
+                plan = self._plan(x)
+                if spread and not answers:
+                    warn_if_not_random(plan)
+                for draws in chunks(plan, x, n_draws, seed):
+                    answers.append(reduce(draws))
+                    progress.update(draws.shape[1])
+        return answers
+
+    def _plan(self, x):
+        return prepare(self.module_, x, forward=self._forward)
+
+    @property
+    def _forward(self):
+        """The way of one batch through the net, with all that a subclass or skorch overrides."""
+        if type(self).forward_iter is not MCDropoutMixin.forward_iter:
+            return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
+        return lambda x: self.evaluation_step((x, None), training=False)
+
+    def _torch_modules(self):
+        parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
+        return [part for part in parts if isinstance(part, nn.Module)]
+
+    def _inputs(self, X, y=None) -> Iterator[Any]:
+        """Yield the inputs as tensors: a table at once, anything else batch by batch."""
+        if isinstance(X, np.ndarray) and self._reads_plainly():
+            yield torch.from_numpy(X)
+            return
+        for batch in self.get_iterator(self.get_dataset(X, y), training=False):
+            x = unpack_data(batch)[0]
+            yield x if isinstance(x, Tensor) else to_tensor(x, device="cpu")
+
+    def _reads_plainly(self):
+        """Tell whether the table need not go through a dataset and an iterator."""
+        params = {**self.get_params_for("iterator_valid"), **self.get_params_for("dataset")}
+        return (
+            self.dataset is BatchDataset
+            and self.iterator_valid is DataLoader
+            and not params
+            and type(self).get_iterator is MCDropoutMixin.get_iterator
+            and type(self).get_dataset is NeuralNet.get_dataset
+        )
+
+    def _check_inputs(self, X):
+        """Validate and cast a table; leave alone what is skorch's."""
+        self.check_is_fitted()
+        if not is_table(X) or takes_columns(self.module, X):
+            return X
+        return cast(self._check_table(X), self.module_)
+
+    def _try_out(self, X, y):
+        """Find the dropouts, and refuse an output that does not go with y, before training."""
+        with evaluating(*self._torch_modules()):
+            x = first_rows(next(iter(self._inputs(X, y))), 2)
+            self.dropout_sites_ = list(self._plan(x).sites)
+            self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
+
+
+_TABLE = {"dtype": "numeric", "allow_nd": True}
+
+
+def first_output(output):
+    """Answer the prediction among the outputs of a net: the first one."""
+    return output[0] if isinstance(output, tuple | list) else output

@@ -1,0 +1,109 @@
+"""The target of a regression: its shape, and the scale it is trained on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+__all__ = ["WithTargetScale", "align", "mean_and_scale", "standardise", "target_array"]
+
+# Where the state dict of a module carries the scale of its target.
+_METADATA = "sk_mcdropout.target"
+
+
+def target_array(y: Any) -> np.ndarray | None:
+    """Answer a target of one or two axes as an array of floats; None for any other."""
+    if sparse.issparse(y):
+        raise TypeError(
+            f"y must be a dense array. Got a {type(y).__name__} of shape {y.shape}. "
+            "Pass y.toarray()."
+        )
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if y is None or isinstance(y, Mapping) or np.ndim(y) not in (1, 2):
+        return None
+    return np.asarray(y, dtype=np.float64)
+
+
+def mean_and_scale(y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Answer what to take from a target and what to divide it by; 0 and 1 for None."""
+    if y is None:
+        return np.zeros(()), np.ones(())
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = np.asarray(y.mean(axis=0)), np.asarray(y.std(axis=0))
+    if not np.isfinite(scale).all():
+        raise ValueError(
+            f"the standard deviation of y must be finite. Got {scale.tolist()!r}. Remove the rows "
+            "without a target, or scale y."
+        )
+    # The standard deviation of equal numbers is 0 up to the rounding of their mean.
+    rounding = 10 * np.finfo(scale.dtype).eps * np.abs(mean)
+    return mean, np.where(scale > rounding, scale, 1.0)
+
+
+def standardise(y: Tensor, mean: np.ndarray, scale: np.ndarray) -> Tensor:
+    """Take the mean from a target and divide it by its scale."""
+    if not mean.any() and (scale == 1).all():
+        return y
+    return (y - torch.as_tensor(mean).to(y)) / torch.as_tensor(scale).to(y)
+
+
+def align(y: Tensor, output: Tensor, strict: bool) -> Tensor:
+    """Give a target the shape and the dtype of the output of the net.
+
+    Parameters
+    ----------
+    y : Tensor of shape (n_samples,) or (n_samples, n_targets)
+        The target.
+    output : Tensor of shape (n_samples, ...)
+        The output.
+    strict : bool
+        Whether to refuse a target of another size, which a loss that compares number by number
+        would broadcast.
+
+    Returns
+    -------
+    Tensor
+        The target.
+    """
+    if y.is_floating_point():
+        y = y.to(output.dtype)
+    if y.numel() == output.numel() and len(y) == len(output):
+        return y.reshape(output.shape)
+    if strict:
+        raise ValueError(
+            "the output of the net must have the shape of y. Got an output of shape "
+            f"{tuple(output.shape)} for a y of shape {tuple(y.shape)}. Give the net one "
+            "output for each target."
+        )
+    return y
+
+
+class WithTargetScale:
+    """A module whose state dict also carries the scale of the target, as metadata."""
+
+    def __init__(self, net, module):
+        self.net = net
+        self.module = module
+
+    def state_dict(self):
+        """Answer the module's state, with the scale of the target in its metadata."""
+        state = self.module.state_dict()
+        scale = {
+            name: np.asarray(getattr(self.net, name, None)) for name in ("y_mean_", "y_scale_")
+        }
+        if scale["y_mean_"].dtype != object:
+            state._metadata[_METADATA] = {name: part.tolist() for name, part in scale.items()}
+        return state
+
+    def load_state_dict(self, state):
+        """Load the module's state, and the scale of the target where it is there."""
+        for name, part in getattr(state, "_metadata", {}).get(_METADATA, {}).items():
+            setattr(self.net, name, np.asarray(part))
+        return self.module.load_state_dict(state)
+
+
+_METADATA = "sk_mcdropout.target"

@@ -1,0 +1,10 @@
+"""scikit-learn's own checks of an estimator."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sk_mcdropout import MCDropoutRegressor
+
+
+@parametrize_with_checks([MCDropoutRegressor()])
+def test_estimator_passes_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)

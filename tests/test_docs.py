@@ -1,0 +1,189 @@
+"""What the documentation says holds: its code runs, its lists are whole, its links lead somewhere.
+
+A reader copies the README before reading anything else, so a block that fails is a bug.
+"""
+
+import inspect
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+import sk_mcdropout
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SOURCES = sorted((ROOT / "sk_mcdropout").glob("*.py"))
+PUBLIC = [getattr(sk_mcdropout, name) for name in sk_mcdropout.__all__]
+OPTIONAL = ["dask", "matplotlib", "pandas", "polars"]
+
+
+def name_of(thing):
+    return getattr(thing, "__name__", None) or thing.name
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Run a file as a script, on one thread, in an empty directory and without a screen."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+
+    def run(path, *args):
+        monkeypatch.setattr(sys, "argv", [str(path), *args])
+        return runpy.run_path(str(path), run_name="__main__")
+
+    yield run
+    plt.close("all")
+    torch.set_num_threads(n_threads)
+
+
+# -- the README and the examples run ---------------------------------------------------------
+
+
+def test_the_code_of_the_readme_runs(script, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) == README.count("```python") > 0
+    code = tmp_path / "readme.py"
+    code.write_text("\n".join(blocks), encoding="utf-8")
+    names = script(code)
+    assert names["draws"].shape == (100, 1000, 1)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_an_example_runs_and_says_where_its_picture_is(example, script, tmp_path, capsys):
+    script(example)
+    (picture,) = tmp_path.glob("*.png")
+    assert f"The picture is in {picture.resolve()}" in capsys.readouterr().out
+
+
+def test_the_demo_is_less_sure_outside_its_data(script, tmp_path):
+    demo = script(ROOT / "examples" / "plot_dropout_sampling.py", "chosen.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["chosen.png"]
+    x, std = np.abs(demo["x"]), demo["std"]
+    assert np.abs(demo["x_train"]).max() <= 3
+    # 3 is what was promised; six seeds gave from 6 to 8.
+    assert std[x > 4].mean() >= 3 * std[x < 2].mean()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_an_example_is_short_and_has_cells(example):
+    text = example.read_text(encoding="utf-8")
+    n_lines = len(text.splitlines())
+    assert n_lines <= 80
+    assert "\n# %%\n" in text
+
+
+def test_the_links_of_the_readme_lead_to_files():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+    assert {f"examples/{example.name}" for example in EXAMPLES} <= set(links)
+
+
+def test_the_readme_names_real_targets_of_make():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"`make ([a-z-]+)`", README)
+    assert {"demo", "test"} <= set(targets)
+    assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.M)] == []
+
+
+def test_the_picture_of_the_readme_is_small():
+    assert (ROOT / "docs" / "dropout_sampling.png").stat().st_size < 100_000
+
+
+# -- the docstrings are whole ------------------------------------------------------------------
+
+
+def section(thing, title):
+    """Answer the lines of one section of a numpydoc docstring."""
+    parts = re.split(r"^(.+)\n-{3,}\n", inspect.getdoc(thing) or "", flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True)).get(title, "")
+
+
+def documented_parameters(thing):
+    lines = re.findall(r"^(\S[^:\n]*?)(?: :.*)?$", section(thing, "Parameters"), flags=re.MULTILINE)
+    return [name for line in lines for name in line.split(", ")]
+
+
+def actual_parameters(thing):
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    parameters = inspect.signature(thing).parameters.values()
+    return [stars.get(p.kind, "") + p.name for p in parameters if p.name != "self"]
+
+
+def public_methods():
+    classes = [thing for thing in PUBLIC if isinstance(thing, type)]
+    for cls in classes:
+        for name, method in inspect.getmembers(cls, inspect.isfunction):
+            if not name.startswith("_") and method.__module__.startswith("sk_mcdropout"):
+                yield pytest.param(method, id=f"{cls.__name__}.{name}")
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=name_of)
+def test_the_docstring_lists_the_parameters_of_the_signature(thing):
+    documented = documented_parameters(thing)
+    if "The parameters are those of `sample`" in inspect.getdoc(thing):
+        documented = documented_parameters(sk_mcdropout.sample)
+    assert documented == actual_parameters(thing)
+
+
+@pytest.mark.parametrize("method", list(public_methods()))
+def test_the_docstring_of_a_method_lists_its_parameters(method):
+    documented = documented_parameters(method)
+    assert sorted(documented) in ([], sorted(actual_parameters(method)))
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=name_of)
+def test_a_public_name_has_an_example(thing):
+    lines = [line for line in section(thing, "Examples").splitlines() if line.startswith(">>>")]
+    assert 0 < len(lines) <= 8
+
+
+def test_defaults_are_said_as_they_are():
+    signature = inspect.signature(sk_mcdropout.MCDropoutRegressor).parameters
+    lines = section(sk_mcdropout.MCDropoutRegressor, "Parameters").splitlines()
+    said = dict(re.findall(r"^(\w+) : .*default=(.+)$", "\n".join(lines), flags=re.MULTILINE))
+    defaults = {
+        name: getattr(p.default, "__name__", repr(p.default))
+        for name, p in signature.items()
+        if p.kind is not p.VAR_KEYWORD
+    }
+    assert said == defaults
+
+
+# -- the package stays small and light -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_a_file_is_one_sitting_long(source):
+    n_lines = len(source.read_text(encoding="utf-8").splitlines())
+    assert n_lines <= 350
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_package_loads_no_optional_package():
+    # scikit-learn itself loads pandas where it is installed, so it goes first.
+    code = (
+        "import sys, sklearn, skorch; before = set(sys.modules); import sk_mcdropout; "
+        f"print([name for name in {OPTIONAL} if name in set(sys.modules) - before])"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_the_package_imports_where_no_optional_package_is_installed():
+    code = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL})); import sk_mcdropout"
+    assert run_python(code) == ""
