@@ -294,7 +294,7 @@ class MCDropoutMixin:
         return answers
 
     def _plan(self, x):
-        return prepare(self.module_, x, forward=self._forward)
+        return prepare(self.module_, x, forward=self._forward, way=type(self))
 
     @property
     def _forward(self):

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from .composites import COMPOSITES, rate_of
-from .dropouts import KINDS, DropoutSite, Mask
+from .dropouts import KINDS, DropoutSite, Mask, check_calls
 from .rows import count_rows
 
 __all__ = ["by_thinning", "by_weights"]
@@ -102,7 +102,7 @@ class _Defer(TorchFunctionMode):
         self.masks, self.sites, self.n_rows, self.evaluate = masks, sites, n_rows, evaluate
         self.n_draws = len(next(iter(masks.values()))[0])
         self.calls = itertools.count()
-        self.drawn: list[int] = []
+        self.made: list[tuple[int, float]] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
@@ -120,7 +120,8 @@ class _Defer(TorchFunctionMode):
             if func in _METADATA:
                 with torch._C.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
-        args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
+        if _StandIn in types:
+            args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
         return func(*args, **kwargs)
 
     def values(self, x: _StandIn) -> Tensor:
@@ -148,7 +149,7 @@ class _Defer(TorchFunctionMode):
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
         call = next(self.calls)
         if float(p) > 0:
-            self.drawn.append(call)
+            self.made.append((call, float(p)))
         if call not in self.masks:
             return input
         mask = self.masks[call]
@@ -232,8 +233,7 @@ def _run(evaluate: Callable, forward: Callable, x: Any, masks: dict, sites: tupl
     mode = _Defer(masks, {site.call: site for site in sites}, count_rows(x), evaluate)
     with mode:
         output = forward(x)
-    if mode.drawn != list(masks):
-        raise NotImplementedError("the dropout calls are not those of the first rows")
+    check_calls(mode.made, sites)
     if not isinstance(output, _StandIn):
         return mode._by_draw(output)
     values = evaluate(replace(output.node, mask=None), mode.n_draws)

@@ -6,7 +6,7 @@ bounded by a budget and not by the number of rows and draws.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .dropouts import DropoutSite, Probe, probe
+from .dropouts import CallsChanged, DropoutSite
+from .probing import Probe, probe
 from .rows import count_rows, map_tensors
 from .strategies import (
     STRATEGIES,
@@ -48,6 +49,7 @@ class Plan:
     found: Probe
     strategies: tuple[str, ...]
     device: torch.device
+    renew: Callable[[], "Plan"] | None = None
 
     @property
     def sites(self) -> tuple[DropoutSite, ...]:
@@ -64,8 +66,10 @@ class Plan:
         return self.strategies[-1 if pays else 0]
 
 
-# The strategies that were found to agree with the loop, for each module and kind of input.
+# What was found out, for each module, about inputs of some kinds. A module that was changed
+# since is another kind; what cannot be seen of that, the passes notice.
 _remembered: WeakKeyDictionary = WeakKeyDictionary()
+_MOST_REMEMBERED = 64
 
 
 def prepare(
@@ -74,9 +78,10 @@ def prepare(
     *,
     forward: Callable[[Any], Any] | None = None,
     strategy: str = "auto",
-    owner: Any = None,
+    way: type | None = None,
+    anew: bool = False,
 ) -> Plan:
-    """Find the dropouts of a module and the strategy to sample it. Needs `evaluating`.
+    """Find the dropouts of a module and the strategies to sample it. Needs `evaluating`.
 
     Parameters
     ----------
@@ -88,8 +93,10 @@ def prepare(
         Answers the output for an input; by default the module itself.
     strategy : str
         A name in ``STRATEGIES``, or ``"auto"``.
-    owner : object, optional
-        Remembers the strategy that ``"auto"`` found; by default the module.
+    way : type, optional
+        The class that gives ``forward``: what was found out about one is not used for another.
+    anew : bool
+        Whether to find out anew what is known from an earlier call.
 
     Returns
     -------
@@ -101,19 +108,33 @@ def prepare(
             f"`strategy` must be 'auto' or one of {sorted(STRATEGIES)}. Got {strategy!r}."
         )
     count_rows(x)
-    forward = partial(_first_output, forward or partial(_call, module))
-    found, fewer, more = probe(module, forward, x)
+    first = partial(_first_output, forward or partial(_call, module))
+    known = _remembered.setdefault(module, {})
+    key = (strategy, way, _kind_of(x), _state_of(module))
+    renew = None
+    if key in known and not anew:
+        renew = partial(prepare, module, x, forward=forward, strategy=strategy, way=way, anew=True)
+    else:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[key] = _find_out(module, first, x, strategy)
+    found, strategies, device = known[key]
     if found.writes_input:
-        forward = partial(_on_copy, forward)
+        first = partial(_on_copy, first)
+    return Plan(first, found, strategies, device, renew)
+
+
+def _find_out(
+    module: nn.Module, forward: Forward, x: Any, strategy: str
+) -> tuple[Probe, tuple[str, ...], torch.device]:
+    found, fewer, more = probe(module, forward, x)
     _check_output(fewer)
     if strategy != "auto" or not found.sites:
-        return Plan(forward, found, (strategy,), more.device)
-    known = _remembered.setdefault(owner or module, {})
-    key = (found.sites, _kind_of(x))
-    if key not in known:
-        _warn_if_rows_mix(fewer, more)
-        known[key] = agreeing_strategies(forward, x, found.sites, more.device)
-    return Plan(forward, found, known[key], more.device)
+        return found, (strategy,), more.device
+    if found.writes_input:
+        forward = partial(_on_copy, forward)
+    _warn_if_rows_mix(fewer, more)
+    return found, agreeing_strategies(forward, x, found.sites, more.device), more.device
 
 
 def _call(module: nn.Module, x: Any) -> Any:
@@ -141,8 +162,23 @@ def _check_output(output: Any) -> None:
         )
 
 
-def _kind_of(x: Any) -> str:
+def _kind_of(x: Any) -> Hashable:
+    if isinstance(x, Tensor):
+        return x.shape[1:], x.dtype, x.device
     return str(map_tensors(lambda t: (t.shape[1:], t.dtype, t.device), x))
+
+
+def _state_of(module: nn.Module) -> Hashable:
+    """Answer what tells whether a module was changed: its parts, their settings, its place."""
+    parts = tuple(
+        (type(part), *(value for value in vars(part).values() if type(value) in _SETTINGS))
+        for part in module.modules()
+    )
+    parameter = next(module.parameters(), None)
+    return parts, None if parameter is None else (parameter.dtype, parameter.device)
+
+
+_SETTINGS = {int, float, bool, str}
 
 
 def _warn_if_rows_mix(fewer: Tensor, more: Tensor) -> None:
@@ -179,16 +215,22 @@ def chunks(
         The draws for the next rows.
     """
     n_rows = count_rows(x)
-    masks = draw_masks(plan.sites, n_draws, seed, plan.device)
-    strategy = plan.strategy(n_rows)
-    rows, draws = _chunk_size(plan, strategy, n_draws)
-    rows = min(batch_size or rows, n_rows)
-    start = 0
+    start, rows, draws = 0, 0, 0
     while start < n_rows:
+        if not rows:
+            masks = draw_masks(plan.sites, n_draws, seed, plan.device)
+            strategy = plan.strategy(n_rows)
+            rows, draws = _chunk_size(plan, strategy, n_draws)
+            rows = min(batch_size or rows, n_rows)
         some = map_tensors(lambda t: t[start : start + rows], x)  # noqa: B023 - used at once
         try:
             yield _run(plan, strategy, some, masks, n_draws, draws)
             start += rows
+            continue
+        except CallsChanged:
+            if plan.renew is None:
+                raise
+            plan, rows = plan.renew(), 0
             continue
         except RuntimeError as error:
             if not _is_out_of_memory(error) or rows == draws == 1:

@@ -6,13 +6,15 @@ held against it.
 """
 
 import itertools
+import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .dropouts import DropoutSite, InterceptDropout, Mask, draw_mask, fit_mask
+from .dropouts import DropoutSite, InterceptDropout, Mask, check_calls, draw_mask, fit_mask
 from .lazy import by_thinning, by_weights
 from .rows import count_rows, first_rows, map_tensors
 
@@ -28,22 +30,17 @@ def _masked_pass(
 ) -> Tensor:
     """Run one forward pass; the i-th dropout call applies ``masks[i]``, if there is one."""
     site_of = {site.call: site for site in sites}
-    drawn: list[int] = []
+    made: list[tuple[int, float]] = []
+    calls = itertools.count()
 
     def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
         call = next(calls)
-        drawn.extend([call] if p > 0 else [])
+        made.extend([(call, p)] if p > 0 else [])
         return fit_mask(masks[call], site_of[call], x) if call in masks else None
 
-    calls = itertools.count()
     with InterceptDropout(on_dropout, inplace=inplace):
         output = forward(x)
-    if drawn != list(masks):
-        raise NotImplementedError(
-            "a forward pass must make the same dropout calls for every input. Got the calls "
-            f"{drawn} of a rate above 0, and for the first rows {list(masks)}. "
-            "Make the calls independent of the values."
-        )
+    check_calls(made, sites)
     return output
 
 
@@ -95,8 +92,16 @@ STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
 
 
 def draw_masks(sites: Sites, n_draws: int, seed: int, device: torch.device) -> Masks:
-    """Draw the masks of all dropout calls."""
-    return {site.call: draw_mask(site, n_draws, seed, device) for site in sites}
+    """Draw the masks of all dropout calls; small ones are kept for the next time."""
+    masks = {}
+    for site in sites:
+        small = n_draws * math.prod(site.mask_shape) <= _KEPT_SIZE
+        masks[site.call] = (_kept_mask if small else draw_mask)(site, n_draws, seed, device)
+    return masks
+
+
+_KEPT_SIZE = 2**16
+_kept_mask = lru_cache(maxsize=32)(draw_mask)
 
 
 def agreeing_strategies(
