@@ -120,7 +120,7 @@ class _Defer(TorchFunctionMode):
             if func in _METADATA:
                 with torch._C.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
-        if _StandIn in types:
+        if self.made:  # there are stand-ins only after the first dropout
             args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
         return func(*args, **kwargs)
 
