@@ -36,7 +36,7 @@ from ._data import (
 )
 from .evaluating import evaluating
 from .modules import MLP, set_rates
-from .plans import chunks, prepare, warn_if_not_random
+from .plans import DropoutSites, chunks, prepare, warn_if_not_random
 from .rows import first_rows
 
 __all__ = ["MCDropoutMixin", "first_output"]
@@ -338,7 +338,7 @@ class MCDropoutMixin:
         """Find the dropouts, and refuse an output that does not go with y, before training."""
         with evaluating(*self._torch_modules()):
             x = first_rows(next(iter(self._inputs(X, y))), 2)
-            self.dropout_sites_ = list(self._plan(x).sites)
+            self.dropout_sites_ = DropoutSites(self._plan(x))
             self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
 
 

@@ -1,5 +1,6 @@
 """The target of a regression: its shape, and the scale it is trained on."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,9 +102,14 @@ class WithTargetScale:
 
     def load_state_dict(self, state):
         """Load the module's state, and the scale of the target where it is there."""
+        if self.net.normalize_y and not hasattr(state, "_metadata"):
+            warnings.warn(
+                "the file must hold the scale of y for answers in the units of y. Got a file of "
+                "tensors alone, as safetensors writes them. Set `y_mean_` and `y_scale_` to those "
+                "of the net that was saved, or save it without safetensors.",
+                UserWarning,
+                stacklevel=3,
+            )
         for name, part in getattr(state, "_metadata", {}).get(_METADATA, {}).items():
             setattr(self.net, name, np.asarray(part))
         return self.module.load_state_dict(state)
-
-
-_METADATA = "sk_mcdropout.target"

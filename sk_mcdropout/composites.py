@@ -61,7 +61,10 @@ def _scaled_dot_product_attention(
         weights = weights.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         weights = weights + attn_mask
-    return dropout(F.dropout, weights.softmax(-1), dropout_p) @ value
+    shares = weights.softmax(-1)
+    if attn_mask is not None:  # torch gives zeros to a query that may look at nothing
+        shares = shares.masked_fill((weights == -math.inf).all(-1, keepdim=True), 0.0)
+    return dropout(F.dropout, shares, dropout_p) @ value
 
 
 def _recurrent(function: Callable) -> Callable:

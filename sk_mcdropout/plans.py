@@ -28,7 +28,7 @@ from .strategies import (
     take_draws,
 )
 
-__all__ = ["Plan", "chunks", "prepare", "warn_if_not_random"]
+__all__ = ["DropoutSites", "Plan", "chunks", "prepare", "warn_if_not_random"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
@@ -48,6 +48,7 @@ class Plan:
     forward: Forward
     found: Probe
     strategies: tuple[str, ...]
+    refused: dict[str, str]
     device: torch.device
     renew: Callable[[], "Plan"] | None = None
 
@@ -118,23 +119,23 @@ def prepare(
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
         known[key] = _find_out(module, first, x, strategy)
-    found, strategies, device = known[key]
+    found, strategies, refused, device = known[key]
     if found.writes_input:
         first = partial(_on_copy, first)
-    return Plan(first, found, strategies, device, renew)
+    return Plan(first, found, strategies, refused, device, renew)
 
 
 def _find_out(
     module: nn.Module, forward: Forward, x: Any, strategy: str
-) -> tuple[Probe, tuple[str, ...], torch.device]:
+) -> tuple[Probe, tuple[str, ...], dict[str, str], torch.device]:
     found, fewer, more = probe(module, forward, x)
     _check_output(fewer)
     if strategy != "auto" or not found.sites:
-        return found, (strategy,), more.device
+        return found, (strategy,), {}, more.device
     if found.writes_input:
         forward = partial(_on_copy, forward)
     _warn_if_rows_mix(fewer, more)
-    return found, agreeing_strategies(forward, x, found.sites, more.device), more.device
+    return found, *agreeing_strategies(forward, x, found.sites, more.device), more.device
 
 
 def _call(module: nn.Module, x: Any) -> Any:
@@ -272,6 +273,47 @@ def _chunk_size(plan: Plan, strategy: str, n_draws: int) -> tuple[int, int]:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+class DropoutSites(list):
+    """The dropouts that sampling switches on; printed, a table of them.
+
+    Parameters
+    ----------
+    plan : Plan
+        How the module is sampled.
+
+    Attributes
+    ----------
+    strategies : tuple of str
+        The strategies that are used; of two, the second for many rows of wide layers.
+    refused : dict
+        The strategies that were tried and do not take the module, each with the reason.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import dropout_sites
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
+    >>> print(dropout_sites(net, torch.ones(3, 2)))
+    path  kind     rate  mask    shared by rows
+    1     dropout  0.5   (1, 8)  yes
+    strategy: weights, thinned
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.sites)
+        self.strategies, self.refused = plan.strategies, plan.refused
+
+    def __str__(self) -> str:
+        rows = [("path", "kind", "rate", "mask", "shared by rows")] + [
+            (s.path or "(itself)", s.kind, f"{s.p:g}", str(s.mask_shape), "yes") for s in self
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines.append(f"strategy: {', '.join(self.strategies)}" if self else "no dropout is active")
+        lines += [f"not {name}: {reason}" for name, reason in self.refused.items()]
+        return "\n".join(lines)
 
 
 def warn_if_not_random(plan: Plan) -> None:

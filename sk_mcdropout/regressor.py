@@ -78,8 +78,8 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         The trained net.
     history_ : skorch.history.History
         Losses and times of the training.
-    dropout_sites_ : list of DropoutSite
-        The dropouts that are on while drawing.
+    dropout_sites_ : DropoutSites, a list of DropoutSite
+        The dropouts that are on while drawing; printed, a table of them.
     seed_ : int
         Seed of the draws.
     y_mean_, y_scale_ : ndarray of shape () or (n_targets,)

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .dropouts import DropoutSite
 from .evaluating import evaluating
-from .plans import chunks, prepare, warn_if_not_random
+from .plans import DropoutSites, chunks, prepare, warn_if_not_random
 from .strategies import STRATEGIES
 from .summary import mean_and_std_over_draws
 
@@ -124,7 +123,7 @@ def mean_and_std(
     return torch.cat(means), torch.cat(stds)
 
 
-def dropout_sites(module: nn.Module, x: Any) -> list[DropoutSite]:
+def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
     """List the dropouts that sampling switches on.
 
     Parameters
@@ -136,8 +135,9 @@ def dropout_sites(module: nn.Module, x: Any) -> list[DropoutSite]:
 
     Returns
     -------
-    list of DropoutSite
-        One entry for each dropout call of rate above 0, in the order of the calls.
+    DropoutSites, a list of DropoutSite
+        One entry for each dropout call of rate above 0, in the order of the calls. Printed, it is
+        a table that also tells which strategy is used and why others were refused.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def dropout_sites(module: nn.Module, x: Any) -> list[DropoutSite]:
     [('1', 0.5)]
     """
     with evaluating(module):
-        return list(prepare(module, x, strategy="loop").sites)
+        return DropoutSites(prepare(module, x))
 
 
 def _check_counts(n_draws: Any, least: int, batch_size: Any) -> None:

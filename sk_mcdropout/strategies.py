@@ -106,8 +106,8 @@ _kept_mask = lru_cache(maxsize=32)(draw_mask)
 
 def agreeing_strategies(
     forward: Forward, x: Any, sites: Sites, device: torch.device
-) -> tuple[str, ...]:
-    """Answer the strategies to use: those that give what the loop gives for a few draws.
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Find the strategies to use: those that give what the loop gives for a few draws.
 
     Parameters
     ----------
@@ -124,20 +124,27 @@ def agreeing_strategies(
     -------
     tuple of str
         The first strategy that agrees; after ``"weights"`` also ``"thinned"`` if it agrees.
+    dict
+        For each strategy that was tried and refused, the reason.
     """
     rows = first_rows(x, 3)
     masks = draw_masks(sites, 2, 0, device)
     expected = _by_loop(forward, rows, masks, sites)
     agreeing: list[str] = []
+    refused: dict[str, str] = {}
     for name, strategy in STRATEGIES.items():
         if agreeing and name != "thinned":
             break
         try:
-            if agree(strategy(forward, rows, masks, sites), expected):
-                agreeing.append(name)
-        except Exception:  # whatever a strategy cannot do, the loop can
+            actual = strategy(forward, rows, masks, sites)
+        except Exception as error:  # whatever a strategy cannot do, the loop can
+            refused[name] = str(error).strip().partition("\n")[0] or type(error).__name__
             continue
-    return tuple(agreeing) or ("loop",)
+        if agree(actual, expected):
+            agreeing.append(name)
+        else:
+            refused[name] = "its draws were not those of the loop"
+    return tuple(agreeing) or ("loop",), refused
 
 
 def agree(actual: Tensor, expected: Tensor) -> bool:

@@ -4,6 +4,7 @@ The masks are a promise to the user (same seed, same draws, on every device and 
 so the expected values are made here from numpy's generator and the formulas of the dropouts.
 """
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -24,12 +25,7 @@ KINDS = {
     "dropout2d": (nn.Dropout2d, F.dropout2d, (6, 2, 3), (1, 6, 1, 1)),
     "dropout3d": (nn.Dropout3d, F.dropout3d, (6, 2, 1, 2), (1, 6, 1, 1, 1)),
     "alpha_dropout": (nn.AlphaDropout, F.alpha_dropout, (3, 2), (1, 3, 2)),
-    "feature_alpha_dropout": (
-        nn.FeatureAlphaDropout,
-        F.feature_alpha_dropout,
-        (6, 4),
-        (1, 6, 1),
-    ),
+    "feature_alpha_dropout": (nn.FeatureAlphaDropout, F.feature_alpha_dropout, (6, 4), (1, 6, 1)),
 }
 # The functions of torch itself, with the kind that they are.
 TORCH_FUNCTIONS = {
@@ -185,8 +181,24 @@ def test_a_dropout_in_place_acts_where_its_answer_is_ignored(kind, strategy):
     exact(draws, thinned(x, kind, 0.3, kept(mask_shape, 0.3, 5)))
 
 
-@pytest.mark.parametrize("ignored", [False, True])
-@pytest.mark.parametrize("strategy", ["fold", "loop", "auto"])
+@pytest.mark.parametrize("function", [f for f in TORCH_FUNCTIONS if f.__name__.endswith("_")])
+def test_the_functions_of_torch_itself_act_in_place_too(function):
+    kind = TORCH_FUNCTIONS[function]
+    _, _, row_shape, mask_shape = KINDS[kind]
+
+    def forward(x):
+        h = x + 0
+        function(h, 0.3, False)
+        return h
+
+    x = torch.randn(2, *row_shape).double()
+    exact(sample(Function(forward), x, 5), thinned(x, kind, 0.3, kept(mask_shape, 0.3, 5)))
+
+
+TAKEN = [*itertools.product(["fold", "loop", "auto"], [False, True]), ("vmap", False)]
+
+
+@pytest.mark.parametrize(("strategy", "ignored"), TAKEN)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dropout_in_place_of_the_input_leaves_the_users_tensor(kind, strategy, ignored):
     _, function, row_shape, mask_shape = KINDS[kind]
@@ -244,7 +256,13 @@ def test_attention_and_recurrent_dropout_are_never_missed(fused):
 def test_attention_drops_its_weights():
     x = torch.randn(2, 3, 4).double()
     weights = (x @ x.mT / 4**0.5).softmax(-1) * kept((1, 3, 3), 0.25, 5) / 0.75
-    assert_close(sample(scaled_dot_product(0.25), x, 5), weights @ x)
+    net = Function(lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.25))
+    assert_close(sample(net, x, 5), weights @ x)
+
+
+@pytest.mark.filterwarnings("ignore:dropout option adds dropout after all but last")
+def test_a_recurrent_net_of_one_layer_has_no_dropout():
+    assert dropout_sites(nn.LSTM(4, 4, dropout=0.25), torch.randn(2, 3, 4)) == []
 
 
 def test_recurrent_dropout_is_between_the_layers():
@@ -306,9 +324,8 @@ def test_rows_on_two_axes_are_refused_by_name():
 
 
 def test_calls_that_depend_on_the_number_of_rows_are_refused():
-    net = Function(lambda x: F.dropout(x) if len(x) == 3 else x)
     with pytest.raises(NotImplementedError, match="Got 0 calls for 2 rows and 1 for 3"):
-        sample(net, torch.ones(5, 4), 5)
+        sample(Function(lambda x: F.dropout(x) if len(x) == 3 else x), torch.ones(5, 4), 5)
 
 
 def test_the_sites_say_where_each_dropout_is_and_what_it_does():
@@ -326,3 +343,8 @@ def test_one_item_without_an_axis_of_rows_has_its_channels_on_the_first_axis(kin
     weight, x = torch.randn(row_shape).double(), torch.randn(4, 6).double()
     net = Function(lambda x: x * function(weight, 0.3).flatten(1).sum(1))
     exact(sample(net, x, 5), x * weight.flatten(1).sum(1) * kept((1, 6), 0.3, 5) / 0.7)
+
+
+def test_dropout2d_of_three_axes_drops_the_second_as_in_torch():
+    x = torch.randn(2, 6, 4).double()
+    exact(sample(nn.Dropout2d(0.3), x, 5), x * kept((1, 6, 1), 0.3, 5) / 0.7)

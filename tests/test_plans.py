@@ -66,3 +66,17 @@ def test_a_module_is_let_go():
     del module
     gc.collect()
     assert gone() is None
+
+
+def test_the_sites_print_as_a_table():
+    attention = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.25, batch_first=True)
+    table = str(dropout_sites(attention, torch.randn(5, 6, 4)))
+    assert "self_attn  dropout  0.25  (1, 2, 6, 6)  yes" in table
+    assert table.splitlines()[5] == "strategy: vmap"
+    assert "not weights: dropout inside of attention or a recurrent net" in table
+
+
+def test_the_sites_of_a_net_without_dropout_say_so():
+    sites = dropout_sites(nn.Linear(3, 2), torch.randn(5, 3))
+    assert not sites
+    assert str(sites).endswith("no dropout is active")

@@ -91,7 +91,7 @@ def test_nothing_is_touched_when_forward_fails(in_training, x, action, n_passes)
     in_training[4].register_forward_pre_hook(fail)
     before = state_of(in_training, x)
     # Two passes of the probe; "auto" tries two draws of the loop and vmap before its own pass.
-    n_made = {"dropout_sites": 2, "loop": 2 + 5, "auto": 2 + 2 + 1 + 1}.get(
+    n_made = {"dropout_sites": 2 + 2, "loop": 2 + 5, "auto": 2 + 2 + 1 + 1}.get(
         action.split()[-1], 2 + 1
     )
     fails = pytest.raises(KeyError, match="of the user") if n_passes < n_made else nullcontext()

@@ -315,3 +315,13 @@ def test_a_compiled_module_learns_and_predicts_as_an_ordinary_one(X, y, fitted):
     assert hasattr(net.module_, "_orig_mod")
     for part, expected in zip(net.predict(X, True), fitted.predict(X, True), strict=True):
         assert_allclose(part, expected, rtol=1e-4)
+
+
+def test_a_file_without_the_scale_of_y_is_said(fitted, X, tmp_path):
+    file = tmp_path / "net.safetensors"
+    fitted.save_params(file, use_safetensors=True)
+    other = clone(fitted).set_params(module__n_features=X.shape[1]).initialize()
+    with pytest.warns(UserWarning, match="Set `y_mean_` and `y_scale_`"):
+        other.load_params(file, use_safetensors=True)
+    other.y_mean_, other.y_scale_, other.seed_ = fitted.y_mean_, fitted.y_scale_, fitted.seed_
+    assert_array_equal(other.predict(X), fitted.predict(X))
