@@ -4,7 +4,6 @@
 (parameters, validation, seeds), a fast way to fetch batches, and `_over_draws`.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -35,14 +34,13 @@ from ._data import (
     takes_columns,
 )
 from .evaluating import evaluating
+from .generators import borrowed_generators
 from .modules import MLP, set_rates
-from .plans import DropoutSites, chunks, prepare, warn_if_not_random
+from .plans import chunks, prepare, warn_if_not_random
 from .rows import first_rows
+from .sampling import DropoutSites
 
 __all__ = ["MCDropoutMixin", "first_output"]
-
-# The generators of torch are global. A seeded fit forks them, one fit at a time.
-_seeding = threading.RLock()
 
 
 class MCDropoutMixin:
@@ -187,13 +185,9 @@ class MCDropoutMixin:
             yield
             return
         seed = int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
-        on_gpu = self.device is not None and torch.device(self.device).type == "cuda"
-        devices = [torch.device(self.device)] if on_gpu else []
-        with _seeding, torch.random.fork_rng(devices):
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                with torch.cuda.device(devices[0]):
-                    torch.cuda.manual_seed(seed)
+        if self.device is not None and torch.device(self.device).type == "cuda":
+            torch.cuda.init()
+        with borrowed_generators(seed):
             yield
 
     # -- data ------------------------------------------------------------------------------
@@ -283,7 +277,7 @@ class MCDropoutMixin:
         is 0 for want of dropout is said if the caller wants the spread.
         """
         answers: list[Any] = []
-        with evaluating(*self._torch_modules()), tqdm(disable=not self.verbose) as progress:
+        with self._evaluating(), tqdm(disable=not self.verbose) as progress:
             for x in self._inputs(X):
                 plan = self._plan(x)
                 if spread and not answers:
@@ -294,18 +288,22 @@ class MCDropoutMixin:
         return answers
 
     def _plan(self, x):
-        return prepare(self.module_, x, forward=self._forward, way=type(self))
+        extra = self.extra_dropout
+        return prepare(self.module_, x, forward=self._forward, way=type(self), extra_dropout=extra)
 
     @property
     def _forward(self):
         """The way of one batch through the net, with all that a subclass or skorch overrides."""
         if type(self).forward_iter is not MCDropoutMixin.forward_iter:
             return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
+        if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
+            return self.infer
         return lambda x: self.evaluation_step((x, None), training=False)
 
-    def _torch_modules(self):
+    def _evaluating(self):
         parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
-        return [part for part in parts if isinstance(part, nn.Module)]
+        modules = [part for part in parts if isinstance(part, nn.Module)]
+        return evaluating(*modules, extra_dropout=self.extra_dropout)
 
     def _inputs(self, X, y=None) -> Iterator[Any]:
         """Yield the inputs as tensors: a table at once, anything else batch by batch."""
@@ -336,7 +334,7 @@ class MCDropoutMixin:
 
     def _try_out(self, X, y):
         """Find the dropouts, and refuse an output that does not go with y, before training."""
-        with evaluating(*self._torch_modules()):
+        with self._evaluating():
             x = first_rows(next(iter(self._inputs(X, y))), 2)
             self.dropout_sites_ = DropoutSites(self._plan(x))
             self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+
+from .generators import borrowed_generators
 
 __all__ = ["evaluating"]
 
@@ -17,13 +19,16 @@ _in_use: dict[nn.Module, list] = {}
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Iterator[None]:
     """Hold modules in eval mode, without gradients; put back their own modes after.
 
     Parameters
     ----------
     *modules : nn.Module
         The modules; all their submodules are held too.
+    extra_dropout : tuple of class
+        The classes whose instances are held in training mode instead. What torch's generators
+        give in the meantime is put back after; one thread at a time can have this.
 
     Examples
     --------
@@ -40,12 +45,13 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     # The wrapper of a compiled module has no mode of its own, it shows that of its inside.
     own_mode = [m for m in submodules if not hasattr(m, "_orig_mod")]
     with _lock:
-        held = [m for m in own_mode if m.training or m in _in_use]
+        held = [m for m in own_mode if m.training or m in _in_use or isinstance(m, extra_dropout)]
         for m in held:
             _in_use.setdefault(m, [0, m.training])[0] += 1
-            m.training = False
+            m.training = isinstance(m, extra_dropout)
     try:
-        with torch.inference_mode(False), torch.no_grad(), _eager(submodules):
+        borrowed = borrowed_generators() if extra_dropout else nullcontext()
+        with torch.inference_mode(False), torch.no_grad(), _eager(submodules), borrowed:
             yield
     finally:
         with _lock:

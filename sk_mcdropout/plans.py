@@ -28,7 +28,7 @@ from .strategies import (
     take_draws,
 )
 
-__all__ = ["DropoutSites", "Plan", "chunks", "prepare", "warn_if_not_random"]
+__all__ = ["Plan", "chunks", "prepare", "warn_if_not_random"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
@@ -50,6 +50,7 @@ class Plan:
     strategies: tuple[str, ...]
     refused: dict[str, str]
     device: torch.device
+    extra_dropout: tuple[type, ...] = ()
     renew: Callable[[], "Plan"] | None = None
 
     @property
@@ -79,6 +80,7 @@ def prepare(
     *,
     forward: Callable[[Any], Any] | None = None,
     strategy: str = "auto",
+    extra_dropout: tuple[type, ...] = (),
     way: type | None = None,
     anew: bool = False,
 ) -> Plan:
@@ -94,6 +96,8 @@ def prepare(
         Answers the output for an input; by default the module itself.
     strategy : str
         A name in ``STRATEGIES``, or ``"auto"``.
+    extra_dropout : tuple of class
+        Modules that draw by themselves, as given to `evaluating`.
     way : type, optional
         The class that gives ``forward``: what was found out about one is not used for another.
     anew : bool
@@ -108,13 +112,16 @@ def prepare(
         raise ValueError(
             f"`strategy` must be 'auto' or one of {sorted(STRATEGIES)}. Got {strategy!r}."
         )
+    if extra_dropout:
+        strategy = _check_extra(module, strategy, extra_dropout)
     count_rows(x)
     first = partial(_first_output, forward or partial(_call, module))
     known = _remembered.setdefault(module, {})
     key = (strategy, way, _kind_of(x), _state_of(module))
     renew = None
     if key in known and not anew:
-        renew = partial(prepare, module, x, forward=forward, strategy=strategy, way=way, anew=True)
+        again = partial(prepare, module, x, forward=forward, strategy=strategy, way=way, anew=True)
+        renew = partial(again, extra_dropout=extra_dropout)
     else:
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
@@ -122,7 +129,7 @@ def prepare(
     found, strategies, refused, device = known[key]
     if found.writes_input:
         first = partial(_on_copy, first)
-    return Plan(first, found, strategies, refused, device, renew)
+    return Plan(first, found, strategies, refused, device, extra_dropout, renew)
 
 
 def _find_out(
@@ -136,6 +143,22 @@ def _find_out(
         forward = partial(_on_copy, forward)
     _warn_if_rows_mix(fewer, more)
     return found, *agreeing_strategies(forward, x, found.sites, more.device), more.device
+
+
+def _check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ...]) -> str:
+    """Answer the one strategy for modules that draw by themselves, or say what is wrong."""
+    parts = list(module.modules())
+    for kind in extra_dropout:
+        if not any(isinstance(part, kind) for part in parts):
+            raise ValueError(
+                f"`extra_dropout` must name classes of submodules. Got {kind.__name__}, of which "
+                "the module has none. Leave it out."
+            )
+    if strategy not in ("auto", "loop"):
+        raise ValueError(
+            f"`strategy` must be 'auto' or 'loop' with `extra_dropout`. Got {strategy!r}."
+        )
+    return "loop"
 
 
 def _call(module: nn.Module, x: Any) -> Any:
@@ -219,7 +242,8 @@ def chunks(
     start, rows, draws = 0, 0, 0
     while start < n_rows:
         if not rows:
-            masks = draw_masks(plan.sites, n_draws, seed, plan.device)
+            seeds = bool(plan.extra_dropout)
+            masks = draw_masks(plan.sites, n_draws, seed, plan.device, seeds)
             strategy = plan.strategy(n_rows)
             rows, draws = _chunk_size(plan, strategy, n_draws)
             rows = min(batch_size or rows, n_rows)
@@ -245,7 +269,7 @@ def chunks(
 def _run(
     plan: Plan, strategy: str, x: Any, masks: Masks, n_draws: int, draws_at_once: int
 ) -> Tensor:
-    if not plan.sites:
+    if not masks:
         return (output := plan.forward(x)).expand(n_draws, *output.shape)
     run = STRATEGIES[strategy]
     parts = [
@@ -275,50 +299,9 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-class DropoutSites(list):
-    """The dropouts that sampling switches on; printed, a table of them.
-
-    Parameters
-    ----------
-    plan : Plan
-        How the module is sampled.
-
-    Attributes
-    ----------
-    strategies : tuple of str
-        The strategies that are used; of two, the second for many rows of wide layers.
-    refused : dict
-        The strategies that were tried and do not take the module, each with the reason.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sk_mcdropout import dropout_sites
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
-    >>> print(dropout_sites(net, torch.ones(3, 2)))
-    path  kind     rate  mask    shared by rows
-    1     dropout  0.5   (1, 8)  yes
-    strategy: weights, thinned
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan.sites)
-        self.strategies, self.refused = plan.strategies, plan.refused
-
-    def __str__(self) -> str:
-        rows = [("path", "kind", "rate", "mask", "shared by rows")] + [
-            (s.path or "(itself)", s.kind, f"{s.p:g}", str(s.mask_shape), "yes") for s in self
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        lines.append(f"strategy: {', '.join(self.strategies)}" if self else "no dropout is active")
-        lines += [f"not {name}: {reason}" for name, reason in self.refused.items()]
-        return "\n".join(lines)
-
-
 def warn_if_not_random(plan: Plan) -> None:
     """Say it if no dropout is active."""
-    if not plan.sites:
+    if not plan.sites and not plan.extra_dropout:
         warnings.warn(
             "the module must have a dropout with a rate above 0 to draw from. Got none, so that "
             "all draws are the same and their spread is 0. Add a dropout or raise its rate.",

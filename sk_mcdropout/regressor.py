@@ -39,14 +39,15 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
     dropout : float, default=None
         Rate of every dropout module of the net, in [0, 1]; None leaves their rates alone. With
         a module instance the net is then a copy of it.
+    extra_dropout : tuple of class, default=()
+        Modules of your own that draw random numbers by hand in training mode; see `sample`.
     normalize_y : bool, default=True
         Whether to train on a target of mean 0 and standard deviation 1. Answers are in the
         units of y; losses in ``history`` are those of training. The target of a ``Dataset`` is
         taken as it is.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights, of dropout and shuffling in training, and of the draws.
-        None takes torch's global generator. Seeded fits in threads of one process run one
-        after the other.
+        None takes torch's global generator. Seeded fits in threads run one after the other.
     criterion : class or instance of torch.nn.Module, default=MSELoss
         The loss.
     optimizer : class, default=AdamW
@@ -111,6 +112,7 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         "module": [callable, nn.Module],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="both"), None],
+        "extra_dropout": [tuple],
         "normalize_y": ["boolean"],
         "random_state": ["random_state"],
         "lr": [Interval(Real, 0, None, closed="left"), Tensor],
@@ -125,6 +127,7 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         *,
         n_draws=100,
         dropout=None,
+        extra_dropout=(),
         normalize_y=True,
         random_state=None,
         criterion=nn.MSELoss,
@@ -152,6 +155,7 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         )
         self.n_draws = n_draws
         self.dropout = dropout
+        self.extra_dropout = extra_dropout
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.iterator_train__shuffle = iterator_train__shuffle

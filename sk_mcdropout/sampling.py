@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from .evaluating import evaluating
-from .plans import DropoutSites, chunks, prepare, warn_if_not_random
+from .plans import Plan, chunks, prepare, warn_if_not_random
 from .strategies import STRATEGIES
 from .summary import mean_and_std_over_draws
 
-__all__ = ["STRATEGIES", "dropout_sites", "mean_and_std", "sample"]
+__all__ = ["STRATEGIES", "DropoutSites", "dropout_sites", "mean_and_std", "sample"]
 
 
 def sample(
@@ -27,6 +27,7 @@ def sample(
     seed: int = 0,
     strategy: str = "auto",
     batch_size: int | None = None,
+    extra_dropout: tuple[type, ...] = (),
 ) -> Tensor:
     """Draw outputs of a module with its dropout switched on.
 
@@ -50,6 +51,10 @@ def sample(
         first of these that takes the module and gives what the loop gives.
     batch_size : int, optional
         Number of rows at once; by default as many as fit into a memory budget.
+    extra_dropout : tuple of class
+        Modules of your own that draw random numbers by hand while ``self.training`` is true. Just
+        these are in training mode while sampling, with torch seeded for each draw. This runs one
+        pass per draw, and their draws depend on the batch: each row has numbers of its own.
 
     Returns
     -------
@@ -79,8 +84,8 @@ def sample(
     torch.Size([10, 3, 8])
     """
     _check_counts(n_draws, 1, batch_size)
-    with evaluating(module):
-        plan = prepare(module, x, strategy=strategy)
+    with evaluating(module, extra_dropout=extra_dropout):
+        plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
         warn_if_not_random(plan)
         return torch.cat(list(chunks(plan, x, n_draws, seed, batch_size)), dim=1)
 
@@ -93,6 +98,7 @@ def mean_and_std(
     seed: int = 0,
     strategy: str = "auto",
     batch_size: int | None = None,
+    extra_dropout: tuple[type, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Answer the mean and the standard deviation of a module's draws.
 
@@ -114,13 +120,54 @@ def mean_and_std(
     (torch.Size([3, 8]), torch.Size([3, 8]))
     """
     _check_counts(n_draws, 2, batch_size)
-    with evaluating(module):
-        plan = prepare(module, x, strategy=strategy)
+    with evaluating(module, extra_dropout=extra_dropout):
+        plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
         warn_if_not_random(plan)
         draws = chunks(plan, x, n_draws, seed, batch_size)
         moments = [mean_and_std_over_draws(chunk) for chunk in draws]
     means, stds = zip(*moments, strict=True)
     return torch.cat(means), torch.cat(stds)
+
+
+class DropoutSites(list):
+    """The dropouts that sampling switches on; printed, a table of them.
+
+    Parameters
+    ----------
+    plan : Plan
+        How the module is sampled.
+
+    Attributes
+    ----------
+    strategies : tuple of str
+        The strategies that are used; of two, the second for many rows of wide layers.
+    refused : dict
+        The strategies that were tried and do not take the module, each with the reason.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import dropout_sites
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
+    >>> print(dropout_sites(net, torch.ones(3, 2)))
+    path  kind     rate  mask    shared by rows
+    1     dropout  0.5   (1, 8)  yes
+    strategy: weights, thinned
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.sites)
+        self.strategies, self.refused = plan.strategies, plan.refused
+
+    def __str__(self) -> str:
+        rows = [("path", "kind", "rate", "mask", "shared by rows")] + [
+            (s.path or "(itself)", s.kind, f"{s.p:g}", str(s.mask_shape), "yes") for s in self
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines.append(f"strategy: {', '.join(self.strategies)}" if self else "no dropout is active")
+        lines += [f"not {name}: {reason}" for name, reason in self.refused.items()]
+        return "\n".join(lines)
 
 
 def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,9 @@ from .lazy import by_thinning, by_weights
 from .rows import count_rows, first_rows, map_tensors
 
 __all__ = ["STRATEGIES", "agree", "agreeing_strategies", "draw_masks", "take_draws"]
+
+# The place among the masks where the seeds of the draws are: no dropout call has this number.
+SEEDS = -1
 
 Forward = Callable[[Any], Tensor]
 Masks = dict[int, Mask]
@@ -69,7 +73,12 @@ def _fold_mask(mask: Tensor, site: DropoutSite, n_rows: int) -> Tensor:
 
 def _by_loop(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Run one pass per draw."""
-    draws = [_masked_pass(forward, x, take_draws(masks, t), sites) for t in range(_n_draws(masks))]
+    draws = []
+    for t in range(_n_draws(masks)):
+        own = take_draws(masks, t)
+        if SEEDS in own:
+            torch.manual_seed(int(own[SEEDS][0]))
+        draws.append(_masked_pass(forward, x, own, sites))
     return torch.stack(draws)
 
 
@@ -91,9 +100,17 @@ STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
 }
 
 
-def draw_masks(sites: Sites, n_draws: int, seed: int, device: torch.device) -> Masks:
-    """Draw the masks of all dropout calls; small ones are kept for the next time."""
-    masks = {}
+def draw_masks(
+    sites: Sites, n_draws: int, seed: int, device: torch.device, seeds: bool = False
+) -> Masks:
+    """Draw the masks of all dropout calls; small ones are kept for the next time.
+
+    With ``seeds`` the loop also seeds torch before each draw, for modules that draw by themselves.
+    """
+    masks: Masks = {}
+    if seeds:
+        some = np.random.default_rng([seed, 2**32 - 1]).integers(2**31, size=n_draws)
+        masks[SEEDS] = (torch.from_numpy(some),)
     for site in sites:
         small = n_draws * math.prod(site.mask_shape) <= _KEPT_SIZE
         masks[site.call] = (_kept_mask if small else draw_mask)(site, n_draws, seed, device)
