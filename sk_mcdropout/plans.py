@@ -178,6 +178,11 @@ def _first_output(forward: Callable[[Any], Any], x: Any) -> Tensor:
 
 
 def _check_output(output: Any) -> None:
+    if isinstance(output, Tensor) and not output.is_floating_point():
+        raise TypeError(
+            f"the output of the module must be floating-point numbers. Got {output.dtype}. Answer "
+            "floats, such as probabilities in the place of classes."
+        )
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != 2:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(

@@ -52,9 +52,10 @@ def sample(
     batch_size : int, optional
         Number of rows at once; by default as many as fit into a memory budget.
     extra_dropout : tuple of class
-        Modules of your own that draw random numbers by hand while ``self.training`` is true. Just
-        these are in training mode while sampling, with torch seeded for each draw. This runs one
-        pass per draw, and their draws depend on the batch: each row has numbers of its own.
+        Modules of your own that look at ``self.training``, to draw random numbers by hand or to
+        give a rate to a function. Just these are in training mode while sampling, with torch
+        seeded for each draw. This runs one pass per draw; what they draw by hand depends on the
+        batch, as each row has numbers of its own.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def sample(
     >>> sample(net, torch.ones(3, 2), n_draws=10).shape
     torch.Size([10, 3, 8])
     """
-    _check_counts(n_draws, 1, batch_size)
+    _check_numbers(n_draws, 1, seed, batch_size)
     with evaluating(module, extra_dropout=extra_dropout):
         plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
         warn_if_not_random(plan)
@@ -119,7 +120,7 @@ def mean_and_std(
     >>> mean.shape, std.shape
     (torch.Size([3, 8]), torch.Size([3, 8]))
     """
-    _check_counts(n_draws, 2, batch_size)
+    _check_numbers(n_draws, 2, seed, batch_size)
     with evaluating(module, extra_dropout=extra_dropout):
         plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
         warn_if_not_random(plan)
@@ -198,8 +199,12 @@ def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
         return DropoutSites(prepare(module, x))
 
 
-def _check_counts(n_draws: Any, least: int, batch_size: Any) -> None:
-    for name, value, bound in (("n_draws", n_draws, least), ("batch_size", batch_size, 1)):
+def _check_numbers(n_draws: Any, least: int, seed: Any, batch_size: Any) -> None:
+    for name, value, bound in (
+        ("n_draws", n_draws, least),
+        ("seed", seed, 0),
+        ("batch_size", 1 if batch_size is None else batch_size, 1),
+    ):
         whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not (whole and value >= bound) and not (name == "batch_size" and value is None):
+        if not whole or value < bound:
             raise ValueError(f"`{name}` must be a whole number of at least {bound}. Got {value!r}.")

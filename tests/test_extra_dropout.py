@@ -118,3 +118,19 @@ def test_the_estimator_passes_it_on(x):
     off = MCDropoutRegressor(Net, **params).fit(X, y)
     with pytest.warns(UserWarning, match="dropout with a rate above 0"):
         assert (off.predict(X, return_std=True)[1] == 0).all()
+
+
+class Attention(nn.Module):
+    """Gives a rate to torch's attention in training only, the usual way to write it."""
+
+    def forward(self, x):
+        p = 0.5 if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=p)
+
+
+def test_a_rate_that_is_given_in_training_only_is_drawn_with_masks_shared_by_rows():
+    x = torch.randn(5, 4, 3, dtype=torch.float64)
+    draws = sample(Attention(), x, 6, extra_dropout=(Attention,))
+    assert draws.std(0).max() > 0
+    some = sample(Attention(), x[[3, 1]], 6, extra_dropout=(Attention,))
+    torch.testing.assert_close(some, draws[:, [3, 1]])

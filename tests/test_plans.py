@@ -80,3 +80,19 @@ def test_the_sites_of_a_net_without_dropout_say_so():
     sites = dropout_sites(nn.Linear(3, 2), torch.randn(5, 3))
     assert not sites
     assert str(sites).endswith("no dropout is active")
+
+
+@pytest.mark.parametrize("seed", [-1, None, 0.5])
+def test_a_seed_that_is_no_natural_number_is_refused(x, seed):
+    module = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=rf"`seed` must be .* at least 0\. Got {seed}\."):
+        sample(module, x, 4, seed=seed)
+
+
+def test_an_output_of_whole_numbers_is_refused(x):
+    class Classes(nn.Module):
+        def forward(self, x):
+            return F.dropout(x, 0.5).argmax(1)
+
+    with pytest.raises(TypeError, match=r"floating-point numbers\. Got torch\.int64"):
+        sample(Classes(), x, 4)
