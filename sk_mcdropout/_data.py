@@ -133,7 +133,7 @@ def cast(X: np.ndarray, module: nn.Module) -> np.ndarray:
     if narrow.dtype.itemsize < X.dtype.itemsize and not np.isfinite(narrow).all():
         raise ValueError(
             f"the values of X must fit into the net's {narrow.dtype}. Got a largest magnitude of "
-            f"{np.abs(X).max()!r}. Scale X, or give the net parameters of higher precision."
+            f"{float(np.abs(X).max())!r}. Scale X, or give the net parameters of higher precision."
         )
     return narrow
 

@@ -32,7 +32,7 @@ __all__ = ["Plan", "chunks", "prepare", "warn_if_not_random"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
-_CPU_CHUNK = 8 * 2**20
+_CPU_CHUNK = 4 * 2**20
 _CPU_LIMIT = 256 * 2**20
 _GPU_SHARE = 0.25
 

@@ -65,7 +65,7 @@ BAD_X = {
     "too large for single precision": (
         with_one(1e300),
         ValueError,
-        r"must fit into the net's float32. Got a largest magnitude of np.float64\(1e\+300\)",
+        r"must fit into the net's float32. Got a largest magnitude of 1e\+300",
     ),
     "no rows": (X[:0], ValueError, r"0 sample\(s\) \(shape=\(0, 3\)\)"),
     "no features": (X[:, :0], ValueError, r"0 feature\(s\) \(shape=\(30, 0\)\)"),
