@@ -29,12 +29,8 @@ _attention_in_steps = FunctionType(
 
 def _multi_head_attention(dropout: Dropout, inside: Any, *args: Any, **kwargs: Any) -> Any:
     """Run torch's attention with its dropout on; what it calls is seen by the mode again."""
-    if len(args) > 13:
-        args = (*args[:13], True, *args[14:])
-    else:
-        kwargs["training"] = True
-    with inside:
-        return _attention_in_steps(*args, **kwargs)
+    with inside:  # torch hands `training` over by keyword, however the user wrote it
+        return _attention_in_steps(*args, **{**kwargs, "training": True})
 
 
 def _scaled_dot_product_attention(

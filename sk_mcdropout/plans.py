@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .dropouts import CallsChanged, DropoutSite
-from .probing import Probe, probe
+from .probing import Probe, missed_dropouts, probe
 from .rows import count_rows, map_tensors
 from .strategies import (
     STRATEGIES,
@@ -126,6 +126,7 @@ def prepare(
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
         known[key] = _find_out(module, first, x, strategy)
+        _warn_if_missed(missed_dropouts(module, x, _call, extra_dropout))
     found, strategies, refused, device = known[key]
     if found.writes_input:
         first = partial(_on_copy, first)
@@ -208,6 +209,17 @@ def _state_of(module: nn.Module) -> Hashable:
 
 
 _SETTINGS = {int, float, bool, str}
+
+
+def _warn_if_missed(paths: list[str]) -> None:
+    if paths:
+        warnings.warn(
+            "what is random in training must be a dropout that eval mode shows as well. Got other "
+            f"randomness in {', '.join(map(repr, paths))}, which is left off while sampling. Name "
+            "the class in `extra_dropout` to switch it on.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_if_rows_mix(fewer: Tensor, more: Tensor) -> None:

@@ -1,18 +1,22 @@
 """Run a module on a few rows and write down its dropout calls."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .dropouts import KINDS, DropoutSite, InterceptDropout, mask_shape
+from .generators import borrowed_generators
 from .rows import first_rows, map_tensors
 
-__all__ = ["Probe", "probe"]
+__all__ = ["Probe", "missed_dropouts", "probe"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Probe:
     writes_input: bool
 
 
-class _Recorder:
+class Recorder:
     """Write down the dropout calls of one forward pass and the widest activations."""
 
     def __init__(self, paths: dict[nn.Module, str]) -> None:
@@ -94,12 +98,25 @@ def probe(
     """
     paths = {submodule: name for name, submodule in module.named_modules()}
     _refuse_scripted(paths)
+    rows = first_rows(x, 3)
+    fewer, more, *outputs = _two_passes(paths, forward, rows)
+    written: list[int] = []
+    map_tensors(lambda t: written.append(t._version), rows)
+    sites = _sites(fewer, more)
+    if None in sites:  # rows that look alike: tell them apart by noise
+        fewer, more, *_ = _two_passes(paths, forward, map_tensors(_noisy, first_rows(x, 3)))
+        sites = _sites(fewer, more, take_first=True)
+    before, masked, after = (size // 3 for size in more.widest.values())
+    return Probe(sites, before, masked, after, any(written)), *outputs
+
+
+def _two_passes(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], rows: Any) -> tuple:
+    """Pass two of three rows, then all of them, without dropout."""
     recorders, outputs = [], []
-    for n_rows in (2, 3):
-        recorder = _Recorder(paths)
-        rows = first_rows(x, n_rows)
+    for some in (first_rows(rows, 2), rows):
+        recorder = Recorder(paths)
         with InterceptDropout(recorder.on_dropout, recorder.on_result):
-            outputs.append(forward(rows))
+            outputs.append(forward(some))
         recorders.append(recorder)
     fewer, more = recorders
     if fewer.calls != more.calls:
@@ -108,20 +125,27 @@ def probe(
             f"{len(fewer.calls)} calls for 2 rows and {len(more.calls)} for 3. "
             "Make the calls independent of the batch."
         )
-    sites = tuple(
-        _site(call, about, few, many)
-        for call, (about, few, many) in enumerate(
-            zip(more.calls, fewer.inputs, more.inputs, strict=True)
-        )
-        if about[2] > 0
+    return fewer, more, *outputs
+
+
+def _noisy(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        return x
+    noise = np.random.default_rng(0).normal(size=x.shape)
+    return x + torch.from_numpy(noise).to(x)
+
+
+def _sites(fewer: "Recorder", more: "Recorder", take_first: bool = False) -> tuple:
+    """Describe the dropout calls; None for one whose rows cannot be told from something else."""
+    calls = enumerate(zip(more.calls, fewer.inputs, more.inputs, strict=True))
+    return tuple(
+        _site(call, about, few, many, take_first) for call, (about, few, many) in calls if about[2]
     )
-    written: list[int] = []
-    map_tensors(lambda t: written.append(t._version), rows)
-    before, masked, after = (size // 3 for size in more.widest.values())
-    return Probe(sites, before, masked, after, any(written)), outputs[0], outputs[1]
 
 
-def _site(call: int, about: tuple, fewer: tuple, more: tuple) -> DropoutSite:
+def _site(
+    call: int, about: tuple, fewer: tuple, more: tuple, take_first: bool
+) -> DropoutSite | None:
     """Tell the axis of the rows from the inputs that two and three rows gave."""
     path, kind, p, dtype = about
     (few, x2), (shape, x3) = fewer, more
@@ -129,7 +153,10 @@ def _site(call: int, about: tuple, fewer: tuple, more: tuple) -> DropoutSite:
     if not rows:
         return DropoutSite(path, kind, p, shape, call, None, dtype)
     axis = rows[0]
-    split = None if shape[axis] == 3 else _split_of_rows(axis, x2, x3)
+    splits = [] if shape[axis] == 3 else _splits_of_rows(axis, x2, x3)
+    if len(splits) > 1 and not take_first:
+        return None
+    split = splits[0] if splits else None
     if len(rows) > 1 or (shape[axis] != 3 and split is None):
         raise NotImplementedError(
             "each dropout must see its rows on one axis, alone or beside one other. Got the shapes "
@@ -144,17 +171,18 @@ def _site(call: int, about: tuple, fewer: tuple, more: tuple) -> DropoutSite:
     return DropoutSite(path, kind, p, mask_shape, call, axis, dtype, split)
 
 
-def _split_of_rows(axis: int, x2: Tensor, x3: Tensor) -> tuple[int, tuple[int, int]] | None:
-    """Tell how an axis is made of the rows and another axis, which of them comes first."""
+def _splits_of_rows(axis: int, x2: Tensor, x3: Tensor) -> list[tuple[int, tuple[int, int]]]:
+    """Tell the ways in which an axis can be made of the rows and another axis."""
     length, rest = divmod(x3.shape[axis], 3)
     if rest or x2.shape[axis] != 2 * length:
-        return None
+        return []
+    splits = []
     for sizes in ((-1, length), (length, -1)):
         two, three = x2.unflatten(axis, sizes), x3.unflatten(axis, sizes)
         three = three.narrow(axis + sizes.index(-1), 0, 2)
         if torch.allclose(two, three, rtol=1e-3, atol=1e-5, equal_nan=True):
-            return axis, sizes
-    return None
+            splits.append((axis, sizes))
+    return splits
 
 
 def _refuse_scripted(paths: dict[nn.Module, str]) -> None:
@@ -164,3 +192,70 @@ def _refuse_scripted(paths: dict[nn.Module, str]) -> None:
                 "each dropout must be in a module that is run by Python. Got a scripted module "
                 f"with dropout at {path!r}. Pass the module it was made from."
             )
+
+
+def missed_dropouts(
+    module: nn.Module, x: Any, forward: Callable[[nn.Module, Any], Any], extra: tuple[type, ...]
+) -> list[str]:
+    """Name the submodules that drop or draw in training mode only.
+
+    Where the code of a class asks for ``training``, a copy of the module, with the same
+    parameters, runs once in training mode and once in eval mode, and the dropout calls are
+    compared. A module that cannot be copied or run so is not looked into.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module.
+    x : Tensor, mapping or sequence of Tensor
+        The input; a few of its rows are used.
+    forward : callable of (module, input)
+        Runs the copy.
+    extra : tuple of class
+        The classes of submodules that are in training mode while sampling.
+
+    Returns
+    -------
+    list of str
+        Their paths, sorted.
+    """
+    if not any(_asks_for_training(type(part)) for part in module.modules()):
+        return []
+    try:
+        copy = deepcopy(module, {id(part): part for part in module.parameters()})
+        paths = {submodule: name for name, submodule in copy.named_modules()}
+        calls, drawers = [], []
+        with borrowed_generators():
+            for training in (False, True):
+                for part in paths:
+                    part.training = training or isinstance(part, extra)
+                recorder = _DrawRecorder(paths)
+                with InterceptDropout(recorder.on_dropout, recorder.on_result):
+                    forward(copy, first_rows(x, 2))
+                calls.append(Counter(call for call in recorder.calls if call[2] > 0))
+                drawers.append(set(recorder.drawers))
+    except Exception:  # what happens in training is none of our business
+        return []
+    return sorted({call[0] for call in calls[1] - calls[0]} | (drawers[1] - drawers[0]))
+
+
+def _asks_for_training(kind: type) -> bool:
+    """Tell whether a class that is not torch's own looks at the mode of its modules."""
+    own = (c for c in kind.__mro__ if not c.__module__.startswith("torch."))
+    codes = (getattr(value, "__code__", None) for c in own for value in vars(c).values())
+    return any(code is not None and "training" in code.co_names for code in codes)
+
+
+class _DrawRecorder(Recorder):
+    """Write down also which submodules move torch's generator."""
+
+    def __init__(self, paths: dict[nn.Module, str]) -> None:
+        super().__init__(paths)
+        self.state = torch.get_rng_state()
+        self.drawers: list[str] = []
+
+    def on_result(self, result: Any) -> None:
+        state = torch.get_rng_state()
+        if not torch.equal(state, self.state):
+            self.drawers.append(self.path())
+        self.state = state

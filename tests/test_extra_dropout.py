@@ -48,16 +48,19 @@ def net():
     return Net().double()
 
 
-def test_by_itself_it_is_left_off(net, x):
+def test_by_itself_it_is_left_off_and_said(net, x):
     off = Net().double()
     off.load_state_dict(net.state_dict())
     off.layers[2] = nn.Identity()
-    torch.testing.assert_close(sample(net, x.double(), 8), sample(off, x.double(), 8))
+    with pytest.warns(UserWarning, match=r"Got other randomness in 'layers\.2'"):
+        draws = sample(net, x.double(), 8)
+    torch.testing.assert_close(draws, sample(off, x.double(), 8))
 
 
 def test_it_is_on_where_its_class_is_named(net, x):
     x = x.double()
-    _, off = mean_and_std(net, x)
+    with pytest.warns(UserWarning, match="randomness"):
+        _, off = mean_and_std(net, x)
     _, on = mean_and_std(net, x, extra_dropout=(OwnDropout,))
     assert (on > 1.2 * off).all()
 
@@ -78,6 +81,15 @@ def test_the_seed_fixes_its_draws_and_the_first_do_not_depend_on_their_number(ne
     assert torch.equal(sample(net, x, 8, seed=1, extra_dropout=(OwnDropout,)), draws)
     assert torch.equal(sample(net, x, 3, seed=1, extra_dropout=(OwnDropout,)), draws[:3])
     assert not torch.equal(sample(net, x, 8, seed=2, extra_dropout=(OwnDropout,)), draws)
+
+
+def test_a_class_that_passes_its_mode_to_a_dropout_of_torch_is_not_said(x, recwarn):
+    class Functional(nn.Module):
+        def forward(self, x):
+            return nn.functional.dropout(x, 0.5, self.training)
+
+    sample(Functional(), x, 5)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -115,7 +127,8 @@ def test_the_estimator_passes_it_on(x):
     mean, std = net.predict(X, return_std=True)
     assert std.min() > 0
     assert (net.predict(X) == mean).all()
-    off = MCDropoutRegressor(Net, **params).fit(X, y)
+    with pytest.warns(UserWarning, match=r"randomness in 'layers\.2'"):
+        off = MCDropoutRegressor(Net, **params).fit(X, y)
     with pytest.warns(UserWarning, match="dropout with a rate above 0"):
         assert (off.predict(X, return_std=True)[1] == 0).all()
 
