@@ -26,13 +26,13 @@ from tqdm import tqdm
 from ._data import (
     BatchDataset,
     OneBatch,
-    as_is,
+    batch_loader,
     by_rows,
     cast,
-    fetches_batches,
     is_table,
     takes_columns,
 )
+from ._steps import clear_gradients, set_mode
 from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
@@ -221,19 +221,19 @@ class MCDropoutMixin:
         if iterator is not DataLoader:
             return super().get_iterator(by_rows(dataset), training)
         params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
-        if params["batch_size"] == -1:
-            params["batch_size"] = len(dataset)
-        if "collate_fn" in params:
-            dataset = by_rows(dataset)
-        elif fetches_batches(dataset) and params["batch_size"] is not None:
-            params["collate_fn"] = as_is
-        if "batch_sampler" in params:
-            del params["batch_size"]
-        if "sampler" in params or "batch_sampler" in params:
-            params.pop("shuffle", None)
         if not training:
             params.setdefault("generator", torch.Generator())
-        return iterator(dataset, **params)
+        return batch_loader(dataset, params)
+
+    def _set_training(self, training=True):
+        for module in self._torch_modules():
+            set_mode(module, training)
+
+    def _zero_grad_optimizer(self, set_to_none=None):
+        if set_to_none is not None:
+            return super()._zero_grad_optimizer(set_to_none)
+        for name in self._optimizers:
+            clear_gradients(getattr(self, f"{name}_"))
 
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Answer the optimizer's arguments; ask for torch's fused step where there is one."""
@@ -301,9 +301,11 @@ class MCDropoutMixin:
         return lambda x: self.evaluation_step((x, None), training=False)
 
     def _evaluating(self):
+        return evaluating(*self._torch_modules(), extra_dropout=self.extra_dropout)
+
+    def _torch_modules(self):
         parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
-        modules = [part for part in parts if isinstance(part, nn.Module)]
-        return evaluating(*modules, extra_dropout=self.extra_dropout)
+        return [part for part in parts if isinstance(part, nn.Module)]
 
     def _inputs(self, X, y=None) -> Iterator[Any]:
         """Yield the inputs as tensors: a table at once, anything else batch by batch."""

@@ -1,6 +1,6 @@
 """Tables in, tensors out: what is validated, how it is cast, how batches are fetched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from inspect import signature
 from typing import Any
@@ -11,12 +11,16 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from skorch.utils import multi_indexing
 from torch import Tensor, nn
-from torch.utils.data import Subset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
+
+from ._steps import order_of_rows
 
 __all__ = [
     "BatchDataset",
+    "BatchLoader",
     "OneBatch",
     "as_is",
+    "batch_loader",
     "by_rows",
     "cast",
     "fetches_batches",
@@ -46,22 +50,100 @@ class BatchDataset(Dataset):
 
     def __getitems__(self, rows: Sequence[int]) -> tuple[Any, Any]:
         """Answer the inputs and targets of some rows; torch's data loader calls this."""
+        at = np.asarray(rows)
         X = self.X
         if self.X_is_ndframe:
             X = {name: X[name].values.reshape(-1, 1) for name in X}
-        at = np.asarray(rows)
-        X = multi_indexing(X, at, self.X_indexing)
-        if sparse.issparse(X):
-            X = X.toarray()
-        y = torch.zeros(len(rows), 1) if self.y is None else self._target(at)
+        X = _take(X, at, self.X_indexing)
+        y = torch.zeros(len(at), 1) if self.y is None else _take(self.y, at, self.y_indexing)
         return _as_tensors(X), _as_tensors(y)
-
-    def _target(self, rows: np.ndarray) -> Any:
-        return multi_indexing(self.y, rows, self.y_indexing)
 
 
 class OneBatch(BatchDataset):
     """A batch in the place of a dataset, to be yielded whole by the net's iterator."""
+
+
+class BatchLoader(DataLoader):
+    """A ``DataLoader`` that cuts its batches out of many rows fetched at once.
+
+    It does so for the rows of a table in a `BatchDataset`, or in a subset of one, in an order of
+    torch's own; else it is an ordinary ``DataLoader``. The batches are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_mcdropout._data import BatchDataset, BatchLoader, as_is
+    >>> data = BatchDataset(np.zeros((5, 2)), np.arange(5))
+    >>> [y for X, y in BatchLoader(data, batch_size=3, collate_fn=as_is)]
+    [tensor([0, 1, 2]), tensor([3, 4])]
+    """
+
+    def __iter__(self) -> Any:
+        return self._cut() if self._can_cut() else super().__iter__()
+
+    def _can_cut(self) -> bool:
+        whole, _ = _unwrap(self.dataset, slice(0))
+        return (
+            self.collate_fn is as_is
+            and self.num_workers == 0
+            and not self.pin_memory
+            and type(self.sampler) in (RandomSampler, SequentialSampler)
+            and type(self.batch_sampler) is BatchSampler
+            and type(whole) is BatchDataset
+            and isinstance(whole.X, np.ndarray | Tensor)
+            and isinstance(whole.y, np.ndarray | Tensor | None)
+        )
+
+    def _cut(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # torch's iterator draws a seed for its workers, also where it has none.
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        rows = order_of_rows(self.sampler)
+        size = self.batch_size or 1
+        if self.drop_last:
+            rows = rows[: len(rows) // size * size]
+        whole, rows = _unwrap(self.dataset, rows)
+        at_once = size * max(1, _FETCHED // max(1, whole.X[:1].nbytes * size))
+        for start in range(0, len(rows), at_once):
+            X, y = whole.__getitems__(rows[start : start + at_once])
+            yield from zip(X.split(size), y.split(size), strict=True)
+
+
+# Bytes of the rows that a `BatchLoader` fetches at once.
+_FETCHED = 32 * 2**20
+
+
+def batch_loader(dataset: Any, params: dict[str, Any]) -> BatchLoader:
+    """Answer the loader for a dataset, by the batch where the user has no collate of his own.
+
+    A sampler of the user's own orders the rows: they are not shuffled then.
+    """
+    params = dict(params)
+    if params["batch_size"] == -1:
+        params["batch_size"] = len(dataset)
+    if "collate_fn" in params:
+        dataset = by_rows(dataset)
+    elif fetches_batches(dataset) and params["batch_size"] is not None:
+        params["collate_fn"] = as_is
+    if "batch_sampler" in params:
+        del params["batch_size"]
+    if "sampler" in params or "batch_sampler" in params:
+        params.pop("shuffle", None)
+    return BatchLoader(dataset, **params)
+
+
+def _unwrap(dataset: Any, rows: Any) -> tuple[Any, Any]:
+    """Answer the dataset that one is a subset of, and where in it some rows are."""
+    while type(dataset) is Subset:
+        dataset, rows = dataset.dataset, np.asarray(dataset.indices)[rows]
+    return dataset, rows
+
+
+def _take(data: Any, rows: np.ndarray, indexing: Any) -> Any:
+    """Answer some rows; of a table, without the checks that scikit-learn makes each time."""
+    if type(data) is np.ndarray or isinstance(data, Tensor):
+        return data[rows]
+    data = multi_indexing(data, rows, indexing)
+    return data.toarray() if sparse.issparse(data) else data
 
 
 def _as_tensors(data: Any) -> Any:

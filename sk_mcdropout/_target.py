@@ -47,6 +47,8 @@ def mean_and_scale(y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
 
 def standardise(y: Tensor, mean: np.ndarray, scale: np.ndarray) -> Tensor:
     """Take the mean from a target and divide it by its scale."""
+    if mean.ndim == scale.ndim == 0:  # numbers are faster than tensors
+        return y if mean == 0 and scale == 1 else (y - float(mean)) / float(scale)
     if not mean.any() and (scale == 1).all():
         return y
     return (y - torch.as_tensor(mean).to(y)) / torch.as_tensor(scale).to(y)
