@@ -1,0 +1,149 @@
+"""The cases of ``speed.py``: a net, its rows, the limit to compare with, and the targets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from time import perf_counter
+
+import numpy as np
+import torch
+from skorch import NeuralNetRegressor
+from torch import Tensor, nn
+
+N_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table; ``limit`` makes the function whose time is the last one."""
+
+    name: str
+    net: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    limit: Callable | None = None
+    limit_is: str = "matrix products"
+    times_faster: float | None = None  # than the fastest rival, at least
+    times_limit: float | None = None  # at most
+    times_rewritten: float | None = None  # faster than the rewritten net, at least
+    rival_draws: int = N_DRAWS  # fewer for slow rivals, whose time grows with the draws
+
+
+def dense(*widths, p=0.1):
+    """Answer a dense net with a dropout after each hidden layer."""
+    layers = []
+    for before, after in pairwise(widths[:-1]):
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(p)]
+    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+
+
+def convolutional():
+    """Answer a small convolutional net with a dropout before its last layer only."""
+    first = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    last = [nn.Linear(32 * 7 * 7, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 1)]
+    return nn.Sequential(*first, *second, *last)
+
+
+class Encoder(nn.Module):
+    """One encoder layer, whose tokens are averaged."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.1, batch_first=True)
+        self.last = nn.Linear(32, 1)
+
+    def forward(self, x):
+        return self.last(self.layer(x).mean(1))
+
+
+def products(widths, net, x):
+    """Answer a function that does the matrix products alone that 100 draws need.
+
+    The first layer is there once, each later one for each draw: as one product with the weights
+    of the draws side by side, or as products of so many lines at once. For each layer the
+    fastest of these ways is taken.
+    """
+    steps = [_mm(len(x), widths[0], widths[1], 1)]
+    for i in range(1, len(widths) - 1):
+        lines = len(x) * N_DRAWS
+        ways = [_mm(n, *widths[i : i + 2], lines // n) for n in _lines_at_once(len(x))]
+        if i == 1:
+            ways += [_mm(n, widths[1], widths[2] * N_DRAWS, len(x) // n) for n in _parts(len(x))]
+        steps.append(min(ways, key=_seconds))
+    return lambda: [step() for step in steps]
+
+
+def _parts(n_rows):
+    return [n for n in (125, 250, 500, n_rows) if n_rows % n == 0]
+
+
+def _lines_at_once(n_rows):
+    return [n_rows * n for n in (1, 2, 5, 10, 100)] + [n for n in (250, 1000) if n < n_rows]
+
+
+def _mm(n, inner, m, times):
+    a, b = torch.ones(n, inner), torch.ones(inner, m)
+    out = torch.empty(n, m)
+
+    def run(part=1):
+        for _ in range(count := -(-times // part)):
+            torch.mm(a, b, out=out)
+        return times / count
+
+    return run
+
+
+def _seconds(run):
+    """Answer about how long a product takes, from a tenth of it."""
+
+    def once():
+        start = perf_counter()
+        times = run(part=10)
+        return times * (perf_counter() - start)
+
+    return min(once() for _ in range(3))
+
+
+def one_pass(net, x):
+    """Answer a function that makes one deterministic pass."""
+    net.eval()
+
+    def run():
+        with torch.no_grad():
+            return net(x)
+
+    return run
+
+
+def skorch_predict(net, x):
+    """Answer skorch's own ``predict``, which is one deterministic pass."""
+    theirs = NeuralNetRegressor(net, verbose=0).initialize()
+    return partial(theirs.predict, x.numpy())
+
+
+def draw_rows(case) -> Tensor:
+    """Answer the rows of a case."""
+    return torch.from_numpy(np.random.default_rng(0).normal(size=case.shape).astype(np.float32))
+
+
+_SMALL, _TWO, _MIDDLE, _WIDE = (8, 50, 1), (8, 50, 50, 1), (8, 256, 256, 1), (32, *[1024] * 3, 1)
+
+CASES = [
+    Case("8-50-1, 10,000 rows", partial(dense, *_SMALL), (10_000, 8),
+         partial(products, _SMALL), "matrix products", 15, 4, 1.3, 50),
+    Case("8-50-50-1, 10,000 rows", partial(dense, *_TWO), (10_000, 8),
+         partial(products, _TWO), "matrix products", 6, 2.5, 1.3, 50),
+    Case("8-256-256-1, 2,000 rows", partial(dense, *_MIDDLE), (2_000, 8),
+         partial(products, _MIDDLE), "matrix products", 4, 1.3, 1.3, 20),
+    Case("32-1024-1024-1024-1, p 0.1, 500 rows", partial(dense, *_WIDE), (500, 32),
+         partial(products, _WIDE), "matrix products", 1.6, 1.1, rival_draws=10),
+    Case("32-1024-1024-1024-1, p 0.5, 500 rows", partial(dense, *_WIDE, p=0.5), (500, 32),
+         partial(products, _WIDE), "matrix products", 4, 0.5, rival_draws=10),
+    Case("small conv net, dropout before the last layer, 200 rows", convolutional,
+         (200, 1, 28, 28), one_pass, "one eval pass", 30, 1.3, rival_draws=10),
+    Case("8-50-50-1, one row", partial(dense, *_TWO), (1, 8),
+         skorch_predict, "skorch's `predict`", None, 2),
+    Case("transformer encoder layer, 64 tokens, 100 rows", Encoder, (100, 64, 32),
+         times_faster=1.5, rival_draws=10),
+]  # fmt: skip
