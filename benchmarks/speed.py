@@ -202,7 +202,10 @@ def speed(facts, chosen):
         table += [(case.name, n, "", error) for n, error in errors.items() if n in RIVALS]
     sizes = ", ".join(f"{n:,}" for n in BATCHES)
     intro = INTRO.format(n_draws=N_DRAWS, batches=sizes, **facts)
-    write("speed", intro + as_tables(rows), table)
+    if chosen:
+        print(intro + as_tables(rows))
+    else:
+        write("speed", intro + as_tables(rows), table)
 
 
 def main():
@@ -212,7 +215,7 @@ def main():
     parser.add_argument("--training", action="store_true", help="the time of `fit` instead")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--case", default="", help="only the cases with this in their name")
+    parser.add_argument("--case", default="", help="print only the cases with this in their name")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)

@@ -24,11 +24,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from ._data import (
+    TABLE,
     BatchDataset,
     OneBatch,
     batch_loader,
     by_rows,
     cast,
+    first_output,
     is_table,
     takes_columns,
 )
@@ -37,10 +39,10 @@ from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
 from .plans import chunks, prepare, warn_if_not_random
-from .rows import first_rows
+from .rows import count_rows, first_rows, gather_rows
 from .sampling import DropoutSites
 
-__all__ = ["MCDropoutMixin", "first_output"]
+__all__ = ["MCDropoutMixin"]
 
 
 class MCDropoutMixin:
@@ -202,10 +204,10 @@ class MCDropoutMixin:
         if getattr(y, "ndim", 0) > 2:
             check_consistent_length(X, y)
             return self._check_table(X, reset), y
-        return validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True, **_TABLE)
+        return validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True, **TABLE)
 
     def _check_table(self, X, reset=False):
-        return validate_data(self, X, reset=reset, **_TABLE)
+        return validate_data(self, X, reset=reset, **TABLE)
 
     def get_iterator(self, dataset, training=False):
         """Answer an iterator over batches, as skorch does.
@@ -270,26 +272,26 @@ class MCDropoutMixin:
 
     # -- drawing ---------------------------------------------------------------------------
 
-    def _over_draws(self, X, reduce: Callable[[Tensor], Any], n_draws, seed, spread=True) -> list:
-        """Answer ``reduce(draws)`` for one chunk of rows after the other.
+    def _over_draws(self, X, reduce: Callable, n_draws, seed, spread=True, axis=0) -> tuple:
+        """Answer ``reduce(draws)``, a tuple of tensors with the rows on an axis, for all rows.
 
         ``draws`` are the outputs of the net, of shape (n_draws, n_some_rows, ...). A spread that
         is 0 for want of dropout is said if the caller wants the spread.
         """
-        answers: list[Any] = []
+        answers: list[tuple] = []
         with self._evaluating(), tqdm(disable=not self.verbose) as progress:
             for x in self._inputs(X):
                 plan = self._plan(x)
                 if spread and not answers:
                     warn_if_not_random(plan)
-                for draws in chunks(plan, x, n_draws, seed):
-                    answers.append(reduce(draws))
-                    progress.update(draws.shape[1])
-        return answers
+                parts = map(reduce, _counted(chunks(plan, x, n_draws, seed), progress))
+                answers.append(gather_rows(parts, count_rows(x), axis))
+        parts = zip(*answers, strict=True)
+        return answers[0] if len(answers) == 1 else tuple(torch.cat(p, axis) for p in parts)
 
     def _plan(self, x):
-        extra = self.extra_dropout
-        return prepare(self.module_, x, forward=self._forward, way=type(self), extra_dropout=extra)
+        options = {"way": type(self), "extra_dropout": self.extra_dropout}
+        return prepare(self.module_, x, forward=self._forward, **options)
 
     @property
     def _forward(self):
@@ -342,9 +344,7 @@ class MCDropoutMixin:
             self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
 
 
-_TABLE = {"dtype": "numeric", "allow_nd": True}
-
-
-def first_output(output):
-    """Answer the prediction among the outputs of a net: the first one."""
-    return output[0] if isinstance(output, tuple | list) else output
+def _counted(draws, progress):
+    for some in draws:
+        yield some
+        progress.update(some.shape[1])

@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from ._steps import order_of_rows
 
 __all__ = [
+    "TABLE",
     "BatchDataset",
     "BatchLoader",
     "OneBatch",
@@ -24,9 +25,14 @@ __all__ = [
     "by_rows",
     "cast",
     "fetches_batches",
+    "first_output",
     "is_table",
     "takes_columns",
 ]
+
+
+# How scikit-learn is to validate a table; images and sequences have more than two axes.
+TABLE: dict[str, Any] = {"dtype": "numeric", "allow_nd": True}
 
 
 class BatchDataset(Dataset):
@@ -190,6 +196,11 @@ def is_table(X: Any) -> bool:
     if isinstance(X, list | tuple) and len(X):
         return not (isinstance(X[0], Tensor) or (hasattr(X[0], "shape") and np.ndim(X[0]) > 0))
     return True
+
+
+def first_output(output):
+    """Answer the prediction among the outputs of a net: the first one."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def takes_columns(module: Any, X: Any) -> bool:

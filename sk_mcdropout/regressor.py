@@ -10,8 +10,8 @@ from skorch import NeuralNetRegressor
 from skorch.utils import _identity
 from torch import Tensor, nn
 
-from ._base import MCDropoutMixin, first_output
-from ._data import BatchDataset
+from ._base import MCDropoutMixin
+from ._data import BatchDataset, first_output
 from ._target import WithTargetScale, align, mean_and_scale, standardise, target_array
 from .modules import MLP
 from .summary import cov_over_draws, mean_and_std_over_draws, mean_over_draws
@@ -309,26 +309,23 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
     def _summarised(self, X, summarise, spread):
         """Summarise the draws into the mean and maybe the spread, in the units of y."""
         self._check_params("n_draws")
+        how = (self.n_draws, self.seed_, spread)
         if self._get_predict_nonlinearity() is not _identity:
-            parts = self._over_draws(
-                X, lambda draws: summarise(self._in_units(draws)), self.n_draws, self.seed_, spread
-            )
-            return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-        # The units of y are a linear map away, so that they can wait for the summary.
-        parts = self._over_draws(X, summarise, self.n_draws, self.seed_, spread)
-        mean, *spreads = (torch.cat(part) for part in zip(*parts, strict=True))
-        scale = torch.as_tensor(getattr(self, "y_scale_", 1.0)).to(mean)
-        answers = (self._in_units(mean[None])[0], *(_squeezed(std * scale) for std in spreads))
+            answers = self._over_draws(X, lambda draws: summarise(self._in_units(draws)), *how)
+        else:  # the units of y are a linear map away, so that they can wait for the summary
+            mean, *spreads = self._over_draws(X, summarise, *how)
+            scale = torch.as_tensor(getattr(self, "y_scale_", 1.0)).to(mean)
+            answers = (self._in_units(mean[None])[0], *(_squeezed(std * scale) for std in spreads))
         return tuple(answer.cpu().numpy() for answer in answers)
 
     def _all_draws(self, X, n_draws=None, seed=None):
         self._check_params("n_draws")
         n_draws = self.n_draws if n_draws is None else n_draws
         seed = self.seed_ if seed is None else seed
-        parts = self._over_draws(
-            X, lambda draws: self._in_units(draws).cpu().numpy(), n_draws, seed, spread=True
+        (draws,) = self._over_draws(
+            X, lambda draws: (self._in_units(draws).cpu(),), n_draws, seed, axis=1
         )
-        return np.concatenate(parts, axis=1)
+        return draws.numpy()
 
     def _in_units(self, draws):
         """Bring draws to the units and the shape of y, in double precision."""

@@ -1,12 +1,12 @@
 """Inputs of any form whose tensors have their rows on the first axis."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["count_rows", "first_rows", "map_tensors"]
+__all__ = ["count_rows", "first_rows", "gather_rows", "map_tensors"]
 
 
 def map_tensors(func: Callable[[Tensor], Any], x: Any) -> Any:
@@ -35,3 +35,37 @@ def count_rows(x: Any) -> int:
 def first_rows(x: Any, n_rows: int) -> Any:
     """Copy n_rows rows of x, from the first on, round and round if x has fewer."""
     return map_tensors(lambda t: t[torch.arange(n_rows, device=t.device) % len(t)], x)
+
+
+def gather_rows(
+    parts: Iterable[tuple[Tensor, ...]], n_rows: int, axis: int = 0
+) -> tuple[Tensor, ...]:
+    """Put the answers for some rows after the other together.
+
+    They are written into tensors made for all rows: small answers that are kept among the big
+    tensors of the chunks would leave the allocator with holes that no chunk fits into.
+
+    Parameters
+    ----------
+    parts : iterable of tuple of Tensor
+        The answers; at least one tuple.
+    n_rows : int
+        Number of rows in all parts together.
+    axis : int
+        Axis of the rows.
+
+    Returns
+    -------
+    tuple of Tensor
+        The answers for all rows.
+    """
+    whole: tuple[Tensor, ...] = ()
+    start = 0
+    for part in parts:
+        if not whole:
+            shapes = ((*t.shape[:axis], n_rows, *t.shape[axis + 1 :]) for t in part)
+            whole = tuple(t.new_empty(shape) for t, shape in zip(part, shapes, strict=True))
+        for all_rows, some in zip(whole, part, strict=True):
+            all_rows.narrow(axis, start, some.shape[axis]).copy_(some)
+        start += part[0].shape[axis]
+    return whole

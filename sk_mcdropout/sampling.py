@@ -8,11 +8,11 @@ and how they are applied (``STRATEGIES``) is a matter of speed only.
 from numbers import Integral
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .evaluating import evaluating
 from .plans import Plan, chunks, prepare, warn_if_not_random
+from .rows import count_rows, gather_rows
 from .strategies import STRATEGIES
 from .summary import mean_and_std_over_draws
 
@@ -88,7 +88,8 @@ def sample(
     with evaluating(module, extra_dropout=extra_dropout):
         plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
         warn_if_not_random(plan)
-        return torch.cat(list(chunks(plan, x, n_draws, seed, batch_size)), dim=1)
+        parts = ((draws,) for draws in chunks(plan, x, n_draws, seed, batch_size))
+        return gather_rows(parts, count_rows(x), axis=1)[0]
 
 
 def mean_and_std(
@@ -124,10 +125,9 @@ def mean_and_std(
     with evaluating(module, extra_dropout=extra_dropout):
         plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
         warn_if_not_random(plan)
-        draws = chunks(plan, x, n_draws, seed, batch_size)
-        moments = [mean_and_std_over_draws(chunk) for chunk in draws]
-    means, stds = zip(*moments, strict=True)
-    return torch.cat(means), torch.cat(stds)
+        parts = map(mean_and_std_over_draws, chunks(plan, x, n_draws, seed, batch_size))
+        mean, std = gather_rows(parts, count_rows(x))
+    return mean, std
 
 
 class DropoutSites(list):
