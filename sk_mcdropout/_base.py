@@ -290,8 +290,8 @@ class MCDropoutMixin:
         return answers[0] if len(answers) == 1 else tuple(torch.cat(p, axis) for p in parts)
 
     def _plan(self, x):
-        options = {"way": type(self), "extra_dropout": self.extra_dropout}
-        return prepare(self.module_, x, forward=self._forward, **options)
+        kind, extra = type(self), self.extra_dropout
+        return prepare(self.module_, x, forward=self._forward, way=kind, extra_dropout=extra)
 
     @property
     def _forward(self):
