@@ -286,8 +286,8 @@ class MCDropoutMixin:
                     warn_if_not_random(plan)
                 parts = map(reduce, _counted(chunks(plan, x, n_draws, seed), progress))
                 answers.append(gather_rows(parts, count_rows(x), axis))
-        parts = zip(*answers, strict=True)
-        return answers[0] if len(answers) == 1 else tuple(torch.cat(p, axis) for p in parts)
+        whole = zip(*answers, strict=True)
+        return answers[0] if len(answers) == 1 else tuple(torch.cat(t, axis) for t in whole)
 
     def _plan(self, x):
         kind, extra = type(self), self.extra_dropout
