@@ -7,29 +7,15 @@ import pytest
 import sklearn
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from questions import each_question, small_net
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_mcdropout import MLP, MCDropoutRegressor
+from sk_mcdropout import MLP
 
 TARGET_SHAPES = [(40,), (40, 1), (40, 3)]
-ASK = {
-    "predict": lambda model, X: model.predict(X),
-    "mean with std": lambda model, X: model.predict(X, return_std=True)[0],
-    "std": lambda model, X: model.predict(X, return_std=True)[1],
-    "mean with cov": lambda model, X: model.predict(X, return_cov=True)[0],
-    "cov": lambda model, X: model.predict(X, return_cov=True)[1],
-    "sample_y": lambda model, X: model.sample_y(X),
-    "sample_y of 5": lambda model, X: model.sample_y(X, n_samples=5),
-}
-each_question = pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
-
-
-def small_net(**params):
-    defaults = {"module__hidden": (16,), "max_epochs": 3, "n_draws": 10, "random_state": 0}
-    return MCDropoutRegressor(**{**defaults, "module__dropout": 0.2, **params})
 
 
 @pytest.fixture(scope="module")
