@@ -3,7 +3,10 @@
 Where to look:
 
 - ``regressor``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``;
-  ``_base``, ``_data`` and ``_target`` hold what makes it a good scikit-learn citizen
+  ``_predicting`` and ``_distribution`` hold what it answers; ``_base``, ``_data``, ``_steps``
+  and ``_target`` what makes it a good scikit-learn citizen
+- ``noise``, ``mixtures``, ``calibration``, ``_held_out``: the noise of the observations, the
+  predictive distribution, and how it is mended by rows that were not trained on
 - ``modules``: `MLP`, the default net
 - ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module
 - ``dropouts``, ``composites``: how dropout calls are caught and given their masks
@@ -14,8 +17,9 @@ Where to look:
 """
 
 from .modules import MLP
+from .noise import BetaNLLLoss
 from .regressor import MCDropoutRegressor
 from .sampling import dropout_sites, mean_and_std, sample
 
 __version__ = "0.1.0"
-__all__ = ["MLP", "MCDropoutRegressor", "dropout_sites", "mean_and_std", "sample"]
+__all__ = ["MLP", "BetaNLLLoss", "MCDropoutRegressor", "dropout_sites", "mean_and_std", "sample"]

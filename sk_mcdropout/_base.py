@@ -7,7 +7,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -34,7 +33,7 @@ from ._data import (
     is_table,
     takes_columns,
 )
-from ._steps import clear_gradients, set_mode
+from ._steps import clear_gradients, set_mode, takes_fused_step
 from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
@@ -117,8 +116,7 @@ class MCDropoutMixin:
                 self._learn_widths(X)
                 self.initialize()
             X = cast(X, self.module_) if isinstance(X, np.ndarray) else X
-            if not is_dataset(X):
-                self._try_out(X, y)
+            self._before_training(X, y, start, fit_params)
         except Exception:
             vars(self).clear()
             vars(self).update(before)
@@ -128,6 +126,11 @@ class MCDropoutMixin:
         if is_dataset(X):
             self._try_out(X, y)
         return self
+
+    def _before_training(self, X, y, start, fit_params):
+        """Do what needs the data and the untrained net."""
+        if not is_dataset(X):
+            self._try_out(X, y)
 
     def initialize(self):
         """Make the module, the criterion, the optimizer and the callbacks.
@@ -240,12 +243,7 @@ class MCDropoutMixin:
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Answer the optimizer's arguments; ask for torch's fused step where there is one."""
         args, params = super().get_params_for_optimizer(prefix, named_parameters)
-        known = signature(getattr(self, prefix)).parameters
-        chosen = {"fused", "foreach", "differentiable", "capturable"} & set(params)
-        tensors = [p for group in args[0] for p in group["params"]]
-        dense = not any(getattr(m, "sparse", False) for m in self.module_.modules())
-        simple = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
-        if "fused" in known and not chosen and dense and simple and tensors:
+        if takes_fused_step(getattr(self, prefix), self.module_, args[0], params):
             params["fused"] = True
         return args, params
 

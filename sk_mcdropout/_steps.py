@@ -1,5 +1,6 @@
 """What skorch does for every batch, in less time where torch's own classes leave little to do."""
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import RandomSampler
 
-__all__ = ["clear_gradients", "order_of_rows", "set_mode"]
+__all__ = ["clear_gradients", "order_of_rows", "set_mode", "takes_fused_step"]
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
@@ -49,6 +50,36 @@ def clear_gradients(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def takes_fused_step(
+    optimizer: Any, module: nn.Module, groups: list[dict], params: dict[str, Any]
+) -> bool:
+    """Tell whether an optimizer can take torch's fused step, and no other was chosen.
+
+    Parameters
+    ----------
+    optimizer : class
+        The optimizer.
+    module : nn.Module
+        The module that is trained.
+    groups : list of dict
+        The groups of parameters, each with its ``params``.
+    params : dict
+        The other arguments that the optimizer will get.
+
+    Returns
+    -------
+    bool
+        Whether to ask for it.
+    """
+    chosen = {"fused", "foreach", "differentiable", "capturable"} & set(params)
+    if chosen or "fused" not in signature(optimizer).parameters:
+        return False
+    tensors = [p for group in groups for p in group["params"]]
+    dense = not any(getattr(part, "sparse", False) for part in module.modules())
+    simple = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
+    return dense and simple and bool(tensors)
 
 
 def order_of_rows(sampler: Any) -> np.ndarray:

@@ -9,10 +9,13 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-__all__ = ["WithTargetScale", "align", "mean_and_scale", "standardise", "target_array"]
+from .calibration import Calibration
+
+__all__ = ["WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
 
 # Where the state dict of a module carries the scale of its target.
 _METADATA = "sk_mcdropout.target"
+_ARRAYS = ("y_mean_", "y_scale_", "noise_std_")
 
 
 def target_array(y: Any) -> np.ndarray | None:
@@ -85,25 +88,26 @@ def align(y: Tensor, output: Tensor, strict: bool) -> Tensor:
     return y
 
 
-class WithTargetScale:
-    """A module whose state dict also carries the scale of the target, as metadata."""
+class WithTarget:
+    """A module whose state dict also carries what answers in the units of y need, as metadata."""
 
     def __init__(self, net, module):
         self.net = net
         self.module = module
 
     def state_dict(self):
-        """Answer the module's state, with the scale of the target in its metadata."""
+        """Answer the module's state; its metadata hold the scale, the noise, the calibration."""
         state = self.module.state_dict()
-        scale = {
-            name: np.asarray(getattr(self.net, name, None)) for name in ("y_mean_", "y_scale_")
-        }
-        if scale["y_mean_"].dtype != object:
-            state._metadata[_METADATA] = {name: part.tolist() for name, part in scale.items()}
+        known = {name: vars(self.net)[name] for name in _ARRAYS if name in vars(self.net)}
+        if "y_mean_" in known:
+            target: dict[str, Any] = {name: np.asarray(v).tolist() for name, v in known.items()}
+            if (kept := getattr(self.net, "calibration_", None)) is not None:
+                target["calibration_"] = (kept.method, np.asarray(kept.values).tolist())
+            state._metadata[_METADATA] = target
         return state
 
     def load_state_dict(self, state):
-        """Load the module's state, and the scale of the target where it is there."""
+        """Load the module's state, and what the metadata hold where they are there."""
         if self.net.normalize_y and not hasattr(state, "_metadata"):
             warnings.warn(
                 "the file must hold the scale of y for answers in the units of y. Got a file of "
@@ -112,6 +116,9 @@ class WithTargetScale:
                 UserWarning,
                 stacklevel=3,
             )
+        vars(self.net).pop("calibration_", None)
         for name, part in getattr(state, "_metadata", {}).get(_METADATA, {}).items():
-            setattr(self.net, name, np.asarray(part))
+            if name == "calibration_":
+                part = Calibration(part[0], np.asarray(part[1]))
+            setattr(self.net, name, part if isinstance(part, Calibration) else np.asarray(part))
         return self.module.load_state_dict(state)

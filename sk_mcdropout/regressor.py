@@ -4,17 +4,18 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNetRegressor
-from skorch.utils import _identity
 from torch import Tensor, nn
 
 from ._base import MCDropoutMixin
-from ._data import BatchDataset, first_output
-from ._target import WithTargetScale, align, mean_and_scale, standardise, target_array
+from ._data import BatchDataset
+from ._distribution import DistributionMixin
+from ._held_out import draws_by_folds, draws_on
+from ._predicting import PredictingMixin
+from ._target import WithTarget, align, mean_and_scale, standardise, target_array
 from .modules import MLP
-from .summary import cov_over_draws, mean_and_std_over_draws, mean_over_draws
+from .noise import BetaNLLLoss, likeliest_noise
 
 __all__ = ["MCDropoutRegressor"]
 
@@ -22,7 +23,7 @@ __all__ = ["MCDropoutRegressor"]
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
-class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
+class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, NeuralNetRegressor):
     """Neural-net regressor whose dropout tells how sure it is.
 
     A skorch ``NeuralNetRegressor``: its parameters, callbacks and methods keep their meaning.
@@ -41,6 +42,15 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         a module instance the net is then a copy of it.
     extra_dropout : tuple of class, default=()
         Modules of your own that draw random numbers by hand in training mode; see `sample`.
+    noise : float, {"estimate", "heteroscedastic"} or None, default=None
+        Standard deviation of the noise of the observations, in the units of y. ``"estimate"``
+        finds, for each target, the one under which rows held out of training are likeliest:
+        those of ``train_split``; without it those of five folds, for which five more nets are
+        trained before the net is trained on all rows. ``"heteroscedastic"`` lets the net tell
+        the noise of each row: the default net grows its outputs by itself, a net of your own
+        answers the means of all targets and then their log variances on its last axis; it is
+        trained by `BetaNLLLoss`, with ``criterion__beta``, unless you give a criterion. None has
+        no noise: the standard deviation is the spread of the draws.
     normalize_y : bool, default=True
         Whether to train on a target of mean 0 and standard deviation 1. Answers are in the
         units of y; losses in ``history`` are those of training. The target of a ``Dataset`` is
@@ -91,6 +101,12 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         Names of the features, if X had string names.
     n_outputs_ : int
         Number of targets seen in `fit`.
+    noise_std_ : ndarray of shape () or (n_targets,)
+        Estimated noise, in the units of y, with ``noise="estimate"``.
+    heteroscedastic_ : bool
+        Whether the net was made to tell its noise.
+    calibration_ : Calibration
+        What `calibrate` learned.
 
     References
     ----------
@@ -113,6 +129,11 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="both"), None],
         "extra_dropout": [tuple],
+        "noise": [
+            Interval(Real, 0, None, closed="left"),
+            StrOptions({"estimate", "heteroscedastic"}),
+            None,
+        ],
         "normalize_y": ["boolean"],
         "random_state": ["random_state"],
         "lr": [Interval(Real, 0, None, closed="left"), Tensor],
@@ -128,6 +149,7 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         n_draws=100,
         dropout=None,
         extra_dropout=(),
+        noise=None,
         normalize_y=True,
         random_state=None,
         criterion=nn.MSELoss,
@@ -156,6 +178,7 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
         self.n_draws = n_draws
         self.dropout = dropout
         self.extra_dropout = extra_dropout
+        self.noise = noise
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.iterator_train__shuffle = iterator_train__shuffle
@@ -170,7 +193,9 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
     def _check_training_data(self, X, y, start):
         X, y = super()._check_training_data(X, y, start)
         target = target_array(y)
+        self.__dict__.pop("calibration_", None)
         if start or not hasattr(self, "y_mean_"):
+            self.__dict__.pop("noise_std_", None)
             self.n_outputs_ = 1 if target is None or target.ndim == 1 else target.shape[1]
             self.y_mean_, self.y_scale_ = mean_and_scale(target if self.normalize_y else None)
         return X, y if target is None else target
@@ -198,150 +223,103 @@ class MCDropoutRegressor(MCDropoutMixin, NeuralNetRegressor):
             if hasattr(self, "y_mean_"):
                 y_true = standardise(y_true, self.y_mean_, self.y_scale_)
             if isinstance(y_pred, Tensor):
-                y_true = align(y_true, y_pred, strict=self._compares_numbers())
+                y_true = align(y_true, self._parts(y_pred)[0], strict=self._compares_numbers())
         return super().get_loss(y_pred, y_true, X=X, training=training)
 
     def _compares_numbers(self):
-        return isinstance(getattr(self.criterion_, "_orig_mod", self.criterion_), _ELEMENTWISE)
+        criterion = getattr(self.criterion_, "_orig_mod", self.criterion_)
+        return isinstance(criterion, (*_ELEMENTWISE, BetaNLLLoss))
 
     def _check_output(self, output, y):
         if isinstance(y, np.ndarray) and isinstance(output, Tensor):
+            means = self._parts(output.cpu())[0]
             some = torch.empty(len(output), *y.shape[1:])
-            align(some, output.cpu(), strict=self._compares_numbers())
+            align(some, means, strict=self._compares_numbers())
 
-    # -- prediction ------------------------------------------------------------------------
+    # -- the noise ---------------------------------------------------------------------------
 
-    def predict(self, X, return_std=False, return_cov=False):
-        """Predict the mean of the draws, and their spread.
+    def _fit(self, X, y, start, method, fit_params):
+        try:
+            super()._fit(X, y, start, method, fit_params)
+            held_out = self.__dict__.get("_held_out")
+            if self.noise == "estimate" and held_out is not None:
+                self.noise_std_ = likeliest_noise(*draws_on(self, held_out))
+        finally:
+            self.__dict__.pop("_held_out", None)
+        return self
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Inputs, as for `fit`.
-        return_std : bool, default=False
-            Whether to return the standard deviation of the draws (``ddof=1``).
-        return_cov : bool, default=False
-            Whether to return the covariance of the draws between the rows.
+    def _before_training(self, X, y, start, fit_params):
+        super()._before_training(X, y, start, fit_params)
+        if self.noise == "estimate" and start and self.train_split is None:
+            self.noise_std_ = likeliest_noise(*draws_by_folds(self, X, y, fit_params))
 
-        Returns
-        -------
-        y_mean : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Mean of the draws, in the units of y.
-        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets), optional
-            Standard deviation of the draws, in the units of y.
-        y_cov : ndarray of shape (n_samples, n_samples) or (n_samples, n_samples, n_targets), \
-                optional
-            Covariance of the draws, in the squared units of y.
-
-        Raises
-        ------
-        RuntimeError
-            If both are asked for.
-        NotFittedError
-            Before `fit`, `initialize` or `load_params`.
-        """
-        if return_std and return_cov:
-            raise RuntimeError("At most one of return_std or return_cov can be requested.")
-        X = self._check_inputs(X)
-        if return_std or return_cov:
-            self._check_spread()
-        if return_cov:
-            draws = torch.from_numpy(self._all_draws(X))
-            return mean_over_draws(draws).numpy(), cov_over_draws(draws).numpy()
-        if return_std:
-            return self._summarised(X, mean_and_std_over_draws, spread=True)
-        if "forward_iter" in vars(self):
-            # A scoring callback of skorch has put the outputs of the validation pass here.
-            outputs = (first_output(output).detach() for output in self.forward_iter(X))
-            return np.concatenate([self._in_units(output[None])[0].numpy() for output in outputs])
-        return self._summarised(X, lambda draws: (mean_over_draws(draws),), spread=False)[0]
-
-    def draws(self, X):
-        """Draw predictions.
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Split the data as skorch does; while fitting, what is held out is kept at hand.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Inputs, as for `fit`.
+        X, y, **fit_params
+            As for `fit`.
 
         Returns
         -------
-        ndarray of shape (n_draws, n_samples) or (n_draws, n_samples, n_targets)
-            The draws whose mean `predict` answers, in the units of y. Draw ``t`` is one function
-            of X.
+        dataset_train, dataset_valid : Dataset
+            The rows to train on and those held out, None if there are none.
         """
-        return self._all_draws(self._check_inputs(X))
+        train, valid = super().get_split_datasets(X, y, **fit_params)
+        if self.noise == "estimate":
+            self.__dict__["_held_out"] = valid
+        return train, valid
 
-    def sample_y(self, X, n_samples=1, random_state=0):
-        """Draw functions and evaluate them at X, as ``GaussianProcessRegressor.sample_y`` does.
+    def initialize_module(self):
+        """Make the module, with outputs for the noise if it is heteroscedastic."""
+        self.heteroscedastic_ = self.noise == "heteroscedastic"
+        return super().initialize_module()
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples_X, n_features) or (n_samples_X, ...)
-            Inputs, as for `fit`.
-        n_samples : int, default=1
-            Number of functions.
-        random_state : int, RandomState instance or None, default=0
-            Seed of the functions.
+    def _widths(self):
+        widths = super()._widths()
+        if widths and self.heteroscedastic_:
+            widths["n_outputs"] *= 2
+        return widths
 
-        Returns
-        -------
-        ndarray of shape (n_samples_X, n_samples) or (n_samples_X, n_targets, n_samples)
-            Their values, in the units of y.
-        """
-        count = {"n_samples": self._parameter_constraints["n_draws"]}
-        validate_parameter_constraints(count, {"n_samples": n_samples}, "sample_y")
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
-        draws = self._all_draws(self._check_inputs(X), n_draws=n_samples, seed=seed)
-        return np.moveaxis(draws, 0, -1)
-
-    @property
-    def predict_proba(self):
-        """Not there: a regressor predicts no probabilities."""
-        raise AttributeError(f"{type(self).__name__} has no 'predict_proba'. Use `predict`.")
-
-    def _check_spread(self):
-        if self.n_draws == 1:
+    def initialize_criterion(self):
+        """Make the loss; that of a heteroscedastic net is a likelihood unless you chose one."""
+        if not self.heteroscedastic_:
+            return super().initialize_criterion()
+        kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
+        if kind is nn.MSELoss:
+            kind = BetaNLLLoss
+        elif issubclass(kind, _ELEMENTWISE):
             raise ValueError(
-                "`n_draws` must be at least 2 for a spread. Got 1. Ask for more draws."
+                "`criterion` must take means and log variances with `noise='heteroscedastic'`. "
+                f"Got {kind.__name__}. Leave it out for `BetaNLLLoss`."
             )
+        else:
+            kind = self.criterion
+        self.criterion_ = self.initialized_instance(kind, self.get_params_for("criterion"))
+        return self
 
-    def _summarised(self, X, summarise, spread):
-        """Summarise the draws into the mean and maybe the spread, in the units of y."""
-        self._check_params("n_draws")
-        how = (self.n_draws, self.seed_, spread)
-        if self._get_predict_nonlinearity() is not _identity:
-            answers = self._over_draws(X, lambda draws: summarise(self._in_units(draws)), *how)
-        else:  # the units of y are a linear map away, so that they can wait for the summary
-            mean, *spreads = self._over_draws(X, summarise, *how)
-            scale = torch.as_tensor(getattr(self, "y_scale_", 1.0)).to(mean)
-            answers = (self._in_units(mean[None])[0], *(_squeezed(std * scale) for std in spreads))
-        return tuple(answer.cpu().numpy() for answer in answers)
+    def _is_heteroscedastic(self):
+        return getattr(self, "heteroscedastic_", False)
 
-    def _all_draws(self, X, n_draws=None, seed=None):
-        self._check_params("n_draws")
-        n_draws = self.n_draws if n_draws is None else n_draws
-        seed = self.seed_ if seed is None else seed
-        (draws,) = self._over_draws(
-            X, lambda draws: (self._in_units(draws).cpu(),), n_draws, seed, axis=1
-        )
-        return draws.numpy()
+    def _has_noise(self):
+        return self._is_heteroscedastic() or bool(np.any(self._noise_std()))
 
-    def _in_units(self, draws):
-        """Bring draws to the units and the shape of y, in double precision."""
-        draws = draws.double()
-        mean, scale = getattr(self, "y_mean_", 0.0), getattr(self, "y_scale_", 1.0)
-        draws = torch.as_tensor(mean).to(draws) + torch.as_tensor(scale).to(draws) * draws
-        nonlinearity = self._get_predict_nonlinearity()
-        if nonlinearity is not _identity:
-            draws = torch.stack([nonlinearity(draw) for draw in draws])
-        return draws.squeeze(2) if draws.ndim == 3 else draws
+    def _noise_std(self):
+        """Answer the noise that is the same for all rows, in the units of y."""
+        if self.noise is None or self._is_heteroscedastic():
+            return np.zeros(())
+        self._check_params("noise")
+        if self.noise == "estimate" and hasattr(self, "noise_std_"):
+            return self.noise_std_
+        if isinstance(self.noise, str):
+            raise ValueError(
+                f"the net must be fitted with `noise={self.noise!r}` to have this noise. Got a net "
+                "that was fitted without it, or without rows to estimate it from. Call `fit`, and "
+                "look at `train_split`."
+            )
+        return np.asarray(self.noise, dtype=np.float64)
 
     def _get_module(self, name, msg):
         module = super()._get_module(name, msg)
-        return WithTargetScale(self, module) if name == "module_" else module
-
-
-def _squeezed(answer):
-    """Answer one target as (n_samples,), as scikit-learn does."""
-    return answer.squeeze(1) if answer.ndim == 2 else answer
+        return WithTarget(self, module) if name == "module_" else module

@@ -1,0 +1,82 @@
+"""Draws for rows that the net was not trained on, as the noise is estimated from."""
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import KFold
+from skorch.dataset import get_len
+from skorch.utils import is_dataset, multi_indexing
+from torch.utils.data import Subset
+
+__all__ = ["draws_by_folds", "draws_on"]
+
+_N_FOLDS = 5
+_MOST_ROWS = 10_000  # tell a standard deviation to 1 %
+
+
+def draws_on(net, dataset):
+    """Draw for the rows of a dataset.
+
+    Parameters
+    ----------
+    net : MCDropoutRegressor
+        The trained estimator.
+    dataset : Dataset
+        Rows and targets that it was not trained on; 10,000 of them are used at most.
+
+    Returns
+    -------
+    y : Tensor of shape (n_rows,) or (n_rows, n_targets)
+        The targets.
+    draws : Tensor of shape (n_draws, *y.shape)
+        The draws, in the units of y.
+    """
+    rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOST_ROWS)).astype(int)
+    some = Subset(dataset, rows.tolist())
+    y = torch.cat([torch.as_tensor(y) for _, y in net.get_iterator(some, training=False)])
+    draws = torch.from_numpy(net.draws(some))
+    return y.reshape(draws.shape[1:]), draws
+
+
+def draws_by_folds(net, X, y, fit_params):
+    """Draw for each row with a net that was trained on the other rows, in five folds.
+
+    Parameters
+    ----------
+    net : MCDropoutRegressor
+        The estimator; copies of it are trained.
+    X : array, tensor, frame, or mapping or list of these
+        The inputs.
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        The targets.
+    fit_params : dict
+        Passed to ``fit``.
+
+    Returns
+    -------
+    y : Tensor of shape (n_rows,) or (n_rows, n_targets)
+        The targets in the order of the draws, 10,000 at most.
+    draws : Tensor of shape (n_draws, *y.shape)
+        The draws, in the units of y.
+    """
+    if is_dataset(X) or not isinstance(y, np.ndarray):
+        raise ValueError(
+            "`noise='estimate'` must have rows held out of training. Got a "
+            f"{type(X).__name__}, which is not cut into folds, and no `train_split`. Give "
+            "`train_split`, such as `skorch.dataset.ValidSplit(5)`."
+        )
+    folds = KFold(_N_FOLDS, shuffle=True, random_state=net.seed_ % 2**32)
+    targets, draws = [], []
+    for fold, (others, rows) in enumerate(folds.split(np.empty(get_len(X)))):
+        learner = clone(net).set_params(noise=None, random_state=_seed(net, fold))
+        learner.fit(multi_indexing(X, others), y[others], **fit_params)
+        rows = rows[: _MOST_ROWS // _N_FOLDS]
+        draws.append(torch.from_numpy(learner.draws(multi_indexing(X, rows))))
+        targets.append(torch.from_numpy(y[rows]).reshape(draws[-1].shape[1:]))
+    return torch.cat(targets), torch.cat(draws, dim=1)
+
+
+def _seed(net, fold):
+    if net.random_state is None:
+        return None
+    return int(np.random.SeedSequence([net.seed_, 2, fold]).generate_state(1)[0]) % 2**31

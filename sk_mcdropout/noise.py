@@ -1,0 +1,167 @@
+"""The noise of the observations: learned by the net, or fitted to rows held out of training."""
+
+import math
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from .mixtures import mixture_log_prob
+
+__all__ = ["BetaNLLLoss", "likeliest_noise", "mean_and_log_variance", "noise_over_draws"]
+
+# Log variances are held within these bounds, in units of a target of standard deviation 1: a
+# noise of 1/20,000 to 20,000. Their exponentials then fit into every type of numbers but halves.
+_MOST = 20.0
+
+
+def mean_and_log_variance(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the output of a net with a noise of its own apart.
+
+    Parameters
+    ----------
+    output : Tensor of shape (..., 2 * n_targets)
+        The means of all targets, then the log variances of all targets.
+
+    Returns
+    -------
+    mean : Tensor of shape (..., n_targets)
+        The means.
+    log_variance : Tensor of shape (..., n_targets)
+        The log variances, held within [-20, 20]. Their gradient is that of numbers without
+        bounds, so that training finds the way back.
+
+    Raises
+    ------
+    ValueError
+        If the width of the output is odd.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.noise import mean_and_log_variance
+    >>> mean_and_log_variance(torch.tensor([[1.0, -1000.0]]))
+    (tensor([[1.]]), tensor([[-20.]]))
+    """
+    if output.ndim == 0 or output.shape[-1] % 2:
+        raise ValueError(
+            "the output of a net with heteroscedastic noise must have a mean and a log variance "
+            f"for each target on its last axis. Got the shape {tuple(output.shape)}. Give the net "
+            "twice as many outputs as targets."
+        )
+    mean, log_variance = output.chunk(2, dim=-1)
+    bounded = log_variance.clamp(-_MOST, _MOST)
+    return mean, log_variance + (bounded - log_variance).detach()
+
+
+def noise_over_draws(log_variance: Tensor) -> Tensor:
+    """Answer the standard deviation of the noise, whose variance is the mean over the draws.
+
+    Parameters
+    ----------
+    log_variance : Tensor of shape (n_draws, n_samples, ...)
+        The log variance of each draw.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, ...), in double precision
+        The square root of the mean variance: the second term of Kendall & Gal (2017), eq. 9.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.noise import noise_over_draws
+    >>> noise_over_draws(torch.zeros(10, 2))
+    tensor([1., 1.], dtype=torch.float64)
+    """
+    return log_variance.double().exp().mean(0).sqrt()
+
+
+class BetaNLLLoss(nn.Module):
+    """Gaussian negative log-likelihood whose gradients do not starve where the noise is large.
+
+    The likelihood of each row is weighted by its variance to the power of beta, taken as a
+    constant (Seitzer et al., 2022, "On the pitfalls of heteroscedastic uncertainty estimation
+    with probabilistic neural networks", eq. 5). Beta 0 is the plain likelihood, which fits the
+    mean badly where it calls the errors noise; beta 1 trains the mean as the squared error does.
+
+    Parameters
+    ----------
+    beta : float
+        The power, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If beta is outside [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import BetaNLLLoss
+    >>> BetaNLLLoss()(torch.zeros(5, 2), torch.ones(5, 1))
+    tensor(1.4189)
+    """
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= beta <= 1:
+            raise ValueError(f"`beta` must lie in [0, 1]. Got {beta!r}.")
+        self.beta = beta
+
+    def forward(self, output: Tensor, y: Tensor) -> Tensor:
+        """Answer the mean loss of an output of shape (..., 2 k) and a target of shape (..., k)."""
+        mean, log_variance = mean_and_log_variance(output)
+        squares = (y - mean) ** 2 * torch.exp(-log_variance)
+        loss = 0.5 * (log_variance + squares + math.log(2 * math.pi))
+        return (self.weights(log_variance) * loss).mean()
+
+    def weights(self, log_variance: Tensor) -> Tensor:
+        """Answer the weight of each number of a batch, without a gradient."""
+        return torch.exp(self.beta * log_variance.detach())
+
+
+def likeliest_noise(y: Tensor, draws: Tensor) -> np.ndarray:
+    """Find the noise under which rows held out of training are likeliest.
+
+    The likelihood is that of the mixture over the draws, each a normal of the same standard
+    deviation: Gal & Ghahramani (2016), eq. 8, maximised over the model precision.
+
+    Parameters
+    ----------
+    y : Tensor of shape (n_samples,) or (n_samples, n_targets)
+        The target.
+    draws : Tensor of shape (n_draws, *y.shape)
+        Draws of its mean.
+
+    Returns
+    -------
+    ndarray of shape () or (n_targets,)
+        The standard deviation of the noise, for each target, in the units of y.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.noise import likeliest_noise
+    >>> float(likeliest_noise(torch.tensor([1.0, -1.0]), torch.zeros(10, 2)))
+    1.000
+    """
+    if y.ndim > 1:
+        columns = zip(y.unbind(-1), draws.unbind(-1), strict=True)
+        return np.stack([likeliest_noise(*column) for column in columns])
+    y, draws = y.double(), draws.double()
+    largest = math.sqrt(((y - draws) ** 2).mean())
+
+    def loss(log_noise: float) -> float:
+        return -mixture_log_prob(y, draws, torch.tensor(math.exp(log_noise))).sum().item()
+
+    # At the maximum the noise is a weighted mean of the squared errors, hence at most their
+    # largest; a coarse grid, in steps of a factor 2, finds the highest hill.
+    if largest == 0:
+        return np.zeros(())
+    grid = math.log(largest) + math.log(2) * np.arange(-20, 3)
+    best = min(grid, key=loss)
+    bounds = best - math.log(2), best + math.log(2)
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return np.asarray(math.exp(found.x))
