@@ -123,6 +123,7 @@ class MCDropoutMixin:
             raise
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
+        self._set_training(False)
         if is_dataset(X):
             self._try_out(X, y)
         return self

@@ -317,6 +317,13 @@ def test_a_compiled_module_learns_and_predicts_as_an_ordinary_one(X, y, fitted):
         assert_allclose(part, expected, rtol=1e-4)
 
 
+def test_a_trained_net_is_left_in_eval_mode(X, y):
+    net = small_net().fit(X, y)
+    assert not any(part.training for part in net.module_.modules())
+    net.partial_fit(X, y)
+    assert not any(part.training for part in net.module_.modules())
+
+
 def test_a_file_without_the_scale_of_y_is_said(fitted, X, tmp_path):
     file = tmp_path / "net.safetensors"
     fitted.save_params(file, use_safetensors=True)
