@@ -7,7 +7,7 @@ Where to look:
   and ``_target`` what makes it a good scikit-learn citizen
 - ``noise``, ``mixtures``, ``calibration``, ``_held_out``: the noise of the observations, the
   predictive distribution, and how it is mended by rows that were not trained on
-- ``modules``: `MLP`, the default net
+- ``modules``: `MLP`, the default net; ``concrete``: `ConcreteDropout`, which learns its rate
 - ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module
 - ``dropouts``, ``composites``: how dropout calls are caught and given their masks
 - ``probing``, ``plans``: what is found out about a module, and memory
@@ -16,10 +16,11 @@ Where to look:
 - ``summary``: mean, standard deviation and covariance of draws
 """
 
+from .concrete import ConcreteDropout
 from .modules import MLP
 from .noise import BetaNLLLoss
 from .regressor import MCDropoutRegressor
 from .sampling import dropout_sites, mean_and_std, sample
 
 __version__ = "0.1.0"
-__all__ = ["MLP", "BetaNLLLoss", "MCDropoutRegressor", "dropout_sites", "mean_and_std", "sample"]
+__all__ = ["MLP", "BetaNLLLoss", "ConcreteDropout", "MCDropoutRegressor", "dropout_sites", "mean_and_std", "sample"]

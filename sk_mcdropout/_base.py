@@ -33,12 +33,13 @@ from ._data import (
     is_table,
     takes_columns,
 )
-from ._steps import clear_gradients, set_mode, takes_fused_step
+from ._steps import clear_gradients, set_mode, takes_fused_step, without_decay
+from .concrete import learned_rates, regularised_parameters
 from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
 from .plans import chunks, prepare, warn_if_not_random
-from .rows import count_rows, first_rows, gather_rows
+from .rows import count_rows, counted, first_rows, gather_rows
 from .sampling import DropoutSites
 
 __all__ = ["MCDropoutMixin"]
@@ -124,7 +125,7 @@ class MCDropoutMixin:
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
         self._set_training(False)
-        if is_dataset(X):
+        if is_dataset(X) or self.learned_rates_:
             self._try_out(X, y)
         return self
 
@@ -139,7 +140,7 @@ class MCDropoutMixin:
         Returns
         -------
         self : object
-            The estimator, ready to train or to load parameters.
+            The estimator, ready to train.
         """
         if self.random_state is None:
             self.seed_ = int(torch.randint(2**31 - 1, ()))
@@ -183,6 +184,11 @@ class MCDropoutMixin:
     def _check_params(self, *names):
         params = {name: getattr(self, name) for name in names or self._parameter_constraints}
         validate_parameter_constraints(self._parameter_constraints, params, type(self).__name__)
+
+    @property
+    def learned_rates_(self):
+        """The rate of each `ConcreteDropout` of the net, by its path."""
+        return learned_rates(self.module_)
 
     @contextmanager
     def _seeded(self, *purpose: int) -> Iterator[None]:
@@ -244,9 +250,11 @@ class MCDropoutMixin:
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Answer the optimizer's arguments; ask for torch's fused step where there is one."""
         args, params = super().get_params_for_optimizer(prefix, named_parameters)
-        if takes_fused_step(getattr(self, prefix), self.module_, args[0], params):
+        kind, own = getattr(self, prefix), regularised_parameters(self.module_)
+        groups = without_decay(kind, args[0], own)
+        if takes_fused_step(kind, self.module_, groups, params):
             params["fused"] = True
-        return args, params
+        return (groups, *args[1:]), params
 
     def forward_iter(self, X, training=False, device="cpu"):
         """Yield the outputs batch by batch, in the order of the rows.
@@ -265,7 +273,7 @@ class MCDropoutMixin:
         Tensor or tuple of Tensor
             The output for one batch.
         """
-        # skorch would take the iterator of training here, and with it shuffle the rows.
+        # skorch would shuffle the rows with the iterator of training.
         for batch in self.get_iterator(self.get_dataset(X), training=False):
             yield to_device(self.evaluation_step(batch, training=training), device)
 
@@ -283,7 +291,7 @@ class MCDropoutMixin:
                 plan = self._plan(x)
                 if spread and not answers:
                     warn_if_not_random(plan)
-                parts = map(reduce, _counted(chunks(plan, x, n_draws, seed), progress))
+                parts = map(reduce, counted(chunks(plan, x, n_draws, seed), progress))
                 answers.append(gather_rows(parts, count_rows(x), axis))
         whole = zip(*answers, strict=True)
         return answers[0] if len(answers) == 1 else tuple(torch.cat(t, axis) for t in whole)
@@ -341,9 +349,3 @@ class MCDropoutMixin:
             x = first_rows(next(iter(self._inputs(X, y))), 2)
             self.dropout_sites_ = DropoutSites(self._plan(x))
             self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
-
-
-def _counted(draws, progress):
-    for some in draws:
-        yield some
-        progress.update(some.shape[1])

@@ -1,15 +1,22 @@
 """What skorch does for every batch, in less time where torch's own classes leave little to do."""
 
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import RandomSampler
 
-__all__ = ["clear_gradients", "order_of_rows", "set_mode", "takes_fused_step"]
+__all__ = [
+    "clear_gradients",
+    "order_of_rows",
+    "set_mode",
+    "takes_fused_step",
+    "without_decay",
+]
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
@@ -80,6 +87,37 @@ def takes_fused_step(
     dense = not any(getattr(part, "sparse", False) for part in module.modules())
     simple = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
     return dense and simple and bool(tensors)
+
+
+def without_decay(optimizer: Any, groups: list[dict], own: Sequence[Tensor]) -> list[dict]:
+    """Put parameters that have a regularisation of their own into a group without weight decay.
+
+    Parameters
+    ----------
+    optimizer : class
+        The optimizer.
+    groups : list of dict
+        The groups of parameters; those with a ``weight_decay`` of their own are left alone.
+    own : list of Tensor
+        The parameters.
+
+    Returns
+    -------
+    list of dict
+        The groups.
+    """
+    if not own or "weight_decay" not in signature(optimizer).parameters:
+        return groups
+    marked = {id(parameter) for parameter in own}
+    answer = []
+    for group in groups:
+        parts: tuple[list, list] = ([], [])
+        for parameter in group["params"]:
+            parts["weight_decay" not in group and id(parameter) in marked].append(parameter)
+        rest, moved = parts
+        answer += [{**group, "params": rest}] if rest else []
+        answer += [{**group, "params": moved, "weight_decay": 0.0}] if moved else []
+    return answer
 
 
 def order_of_rows(sampler: Any) -> np.ndarray:

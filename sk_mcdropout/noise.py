@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from .mixtures import mixture_log_prob
 
-__all__ = ["BetaNLLLoss", "likeliest_noise", "mean_and_log_variance", "noise_over_draws"]
+__all__ = [
+    "BetaNLLLoss",
+    "likeliest_noise",
+    "loss_of_a_nat",
+    "mean_and_log_variance",
+    "noise_over_draws",
+]
 
 # Log variances are held within these bounds, in units of a target of standard deviation 1: a
 # noise of 1/20,000 to 20,000. Their exponentials then fit into every type of numbers but halves.
@@ -120,6 +126,45 @@ class BetaNLLLoss(nn.Module):
     def weights(self, log_variance: Tensor) -> Tensor:
         """Answer the weight of each number of a batch, without a gradient."""
         return torch.exp(self.beta * log_variance.detach())
+
+
+def loss_of_a_nat(
+    criterion: nn.Module, loss: Tensor, output: Tensor, noise: float | None = None
+) -> Tensor | float:
+    """Answer what the loss changes by where the log-likelihood of each row changes by 1.
+
+    Parameters
+    ----------
+    criterion : nn.Module
+        The loss function. The squared error is a likelihood of normal errors; a loss of your own
+        is taken for the mean negative log-likelihood of a row.
+    loss : Tensor of shape ()
+        The loss of a batch.
+    output : Tensor of shape (n_samples, ...)
+        The output of the net.
+    noise : float, optional
+        Standard deviation of the errors; by default the likeliest one, the root of the loss.
+
+    Returns
+    -------
+    Tensor of shape () or float
+        The change, without a gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.noise import loss_of_a_nat
+    >>> loss_of_a_nat(torch.nn.MSELoss(), torch.tensor(3.0), torch.zeros(5, 2))
+    tensor(3.)
+    """
+    criterion = getattr(criterion, "_orig_mod", criterion)
+    if isinstance(criterion, BetaNLLLoss):
+        log_variance = mean_and_log_variance(output)[1]
+        return criterion.weights(log_variance).mean() / log_variance[0].numel()
+    if type(criterion) is not nn.MSELoss:
+        return 1.0
+    # A row loses k MSE / (2 noise^2) nats, of k targets; the log of the noise is a constant.
+    return 2 * (loss.detach() if noise is None else noise**2) / output[0].numel()
 
 
 def likeliest_noise(y: Tensor, draws: Tensor) -> np.ndarray:

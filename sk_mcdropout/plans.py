@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from .concrete import learned_rates
 from .dropouts import CallsChanged, DropoutSite
 from .probing import Probe, missed_dropouts, probe
 from .rows import count_rows, map_tensors
@@ -205,6 +206,7 @@ def _state_of(module: nn.Module) -> Hashable:
         for part in module.modules()
     )
     parameter = next(module.parameters(), None)
+    parts += tuple(learned_rates(module).items())
     return parts, None if parameter is None else (parameter.dtype, parameter.device)
 
 

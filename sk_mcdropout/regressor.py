@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNetRegressor
+from skorch.dataset import get_len
 from torch import Tensor, nn
 
 from ._base import MCDropoutMixin
@@ -14,8 +15,9 @@ from ._distribution import DistributionMixin
 from ._held_out import draws_by_folds, draws_on
 from ._predicting import PredictingMixin
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
+from .concrete import regularisation
 from .modules import MLP
-from .noise import BetaNLLLoss, likeliest_noise
+from .noise import BetaNLLLoss, likeliest_noise, loss_of_a_nat
 
 __all__ = ["MCDropoutRegressor"]
 
@@ -34,7 +36,9 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
     ----------
     module : class or instance of torch.nn.Module, default=MLP
         The net. The default one learns its widths from the data; its other arguments are given
-        as ``module__hidden``, ``module__activation`` and ``module__dropout``.
+        as ``module__hidden``, ``module__activation`` and ``module__dropout``, a rate or
+        ``"concrete"`` for rates that are learned. The regularisation of a `ConcreteDropout` in any
+        net is added to the loss in training.
     n_draws : int, default=100
         Number of Monte-Carlo draws.
     dropout : float, default=None
@@ -93,6 +97,8 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         The dropouts that are on while drawing; printed, a table of them.
     seed_ : int
         Seed of the draws.
+    learned_rates_ : dict
+        The rate of each `ConcreteDropout`, by its path.
     y_mean_, y_scale_ : ndarray of shape () or (n_targets,)
         Mean and scale of the target in training.
     n_features_in_ : int
@@ -224,7 +230,13 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
                 y_true = standardise(y_true, self.y_mean_, self.y_scale_)
             if isinstance(y_pred, Tensor):
                 y_true = align(y_true, self._parts(y_pred)[0], strict=self._compares_numbers())
-        return super().get_loss(y_pred, y_true, X=X, training=training)
+        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        if training and "_n_rows" in self.__dict__:
+            known = isinstance(self.noise, Real)
+            noise = np.sqrt(np.mean((self.noise / self.y_scale_) ** 2)) if known else None
+            nats = regularisation(self.module_) / self.__dict__["_n_rows"]
+            loss = loss + nats * loss_of_a_nat(self.criterion_, loss, y_pred, noise)
+        return loss
 
     def _compares_numbers(self):
         criterion = getattr(self.criterion_, "_orig_mod", self.criterion_)
@@ -245,7 +257,8 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
             if self.noise == "estimate" and held_out is not None:
                 self.noise_std_ = likeliest_noise(*draws_on(self, held_out))
         finally:
-            self.__dict__.pop("_held_out", None)
+            for name in ("_held_out", "_n_rows"):
+                self.__dict__.pop(name, None)
         return self
 
     def _before_training(self, X, y, start, fit_params):
@@ -269,6 +282,8 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         train, valid = super().get_split_datasets(X, y, **fit_params)
         if self.noise == "estimate":
             self.__dict__["_held_out"] = valid
+        if self.learned_rates_:
+            self.__dict__["_n_rows"] = get_len(train)
         return train, valid
 
     def initialize_module(self):

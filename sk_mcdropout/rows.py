@@ -1,12 +1,12 @@
 """Inputs of any form whose tensors have their rows on the first axis."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["count_rows", "first_rows", "gather_rows", "map_tensors"]
+__all__ = ["count_rows", "counted", "first_rows", "gather_rows", "map_tensors"]
 
 
 def map_tensors(func: Callable[[Tensor], Any], x: Any) -> Any:
@@ -30,6 +30,13 @@ def count_rows(x: Any) -> int:
             f"Got {sorted(lengths) or x!r}. Pass tensors of one length."
         )
     return lengths.pop()
+
+
+def counted(draws: Iterable[Tensor], progress: Any) -> Iterator[Tensor]:
+    """Pass draws on, of shape (n_draws, n_some_rows, ...), and tell a progress bar their rows."""
+    for some in draws:
+        yield some
+        progress.update(some.shape[1])
 
 
 def first_rows(x: Any, n_rows: int) -> Any:

@@ -64,7 +64,7 @@ def test_the_bounds_of_the_rate_are_allowed(x, rate):
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
 def test_a_rate_outside_of_its_bounds_is_refused(rate):
-    with pytest.raises(ValueError, match=rf"`dropout` must be a rate in \[0, 1\]. Got {rate!r}\."):
+    with pytest.raises(ValueError, match=rf"rate in \[0, 1\] or 'concrete'. Got {rate!r}\."):
         MLP(3, dropout=rate)
 
 
