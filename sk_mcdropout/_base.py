@@ -34,7 +34,7 @@ from ._data import (
     takes_columns,
 )
 from ._steps import clear_gradients, set_mode, takes_fused_step, without_decay
-from .concrete import learned_rates, regularised_parameters
+from .concrete import regularised_parameters
 from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
@@ -125,7 +125,7 @@ class MCDropoutMixin:
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
         self._set_training(False)
-        if is_dataset(X) or self.learned_rates_:
+        if is_dataset(X) or regularised_parameters(self.module_):
             self._try_out(X, y)
         return self
 
@@ -184,11 +184,6 @@ class MCDropoutMixin:
     def _check_params(self, *names):
         params = {name: getattr(self, name) for name in names or self._parameter_constraints}
         validate_parameter_constraints(self._parameter_constraints, params, type(self).__name__)
-
-    @property
-    def learned_rates_(self):
-        """The rate of each `ConcreteDropout` of the net, by its path."""
-        return learned_rates(self.module_)
 
     @contextmanager
     def _seeded(self, *purpose: int) -> Iterator[None]:
@@ -264,7 +259,7 @@ class MCDropoutMixin:
         X : array, tensor, Dataset, ...
             Inputs, as for `fit`.
         training : bool
-            Whether the module is in training mode.
+            Whether the module trains.
         device : str
             Where the outputs are put.
 

@@ -15,7 +15,7 @@ from ._distribution import DistributionMixin
 from ._held_out import draws_by_folds, draws_on
 from ._predicting import PredictingMixin
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
-from .concrete import regularisation
+from .concrete import learned_rates, regularisation
 from .modules import MLP
 from .noise import BetaNLLLoss, likeliest_noise, loss_of_a_nat
 
@@ -247,6 +247,11 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
             means = self._parts(output.cpu())[0]
             some = torch.empty(len(output), *y.shape[1:])
             align(some, means, strict=self._compares_numbers())
+
+    @property
+    def learned_rates_(self):
+        """The rate of each `ConcreteDropout` of the net, by its path."""
+        return learned_rates(self.module_)
 
     # -- the noise ---------------------------------------------------------------------------
 
