@@ -40,7 +40,9 @@ class Calibration:
         """Answer the levels, of shape (n_levels,) or (n_targets, n_levels), to predict for some."""
         if self.method != "isotonic":
             return levels
-        return _each_target(lambda p: np.interp(levels, *_ranks(p)), self.values)
+        mapped = _each_target(lambda p: np.interp(levels, *_ranks(p)), self.values)
+        # Errors beyond eight deviations have a probability of 0 or 1, where no quantile is finite.
+        return mapped.clip(np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
 
     def probability(self, predicted: np.ndarray) -> np.ndarray:
         """Answer the probabilities for predicted ones, of shape (n_samples, [n_targets])."""
