@@ -70,7 +70,7 @@ class DistributionMixin:
         ValueError
             If the coverage is not in (0, 1), or too large for the rows of a conformal calibration.
         """
-        (coverage,) = _levels("coverage", coverage)
+        coverage = float(_levels("coverage", coverage, n_axes=0)[0])
         kept = getattr(self, "calibration_", None)
         if kept is None or kept.method != "conformal":
             return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
@@ -237,11 +237,11 @@ class DistributionMixin:
         return mean[..., None] + np.hypot(epistemic, aleatoric)[..., None] * scores
 
 
-def _levels(name, levels):
-    levels = np.atleast_1d(np.asarray(levels, dtype=np.float64))
-    if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+def _levels(name, levels, n_axes=1):
+    levels = np.asarray(levels, dtype=np.float64)
+    if levels.ndim > n_axes or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(f"`{name}` must lie in (0, 1). Got {levels.tolist()!r}.")
-    return levels
+    return np.atleast_1d(levels)
 
 
 def _values(y):

@@ -75,7 +75,7 @@ class ConcreteDropout(nn.Module):
         """The rate, in (0, 1), with its gradient."""
         bounded = self.logit.clamp(-_MOST, _MOST)
         # The gradient is that of a number without bounds, so that training finds the way back.
-        return torch.sigmoid(self.logit.float() + (bounded - self.logit).detach().float())
+        return torch.sigmoid((bounded.detach() + (self.logit - self.logit.detach())).float())
 
     def set_rate(self, p: float) -> None:
         """Start anew from a rate in (0, 1)."""

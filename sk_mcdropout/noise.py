@@ -58,7 +58,7 @@ def mean_and_log_variance(output: Tensor) -> tuple[Tensor, Tensor]:
         )
     mean, log_variance = output.chunk(2, dim=-1)
     bounded = log_variance.clamp(-_MOST, _MOST)
-    return mean, log_variance + (bounded - log_variance).detach()
+    return mean, bounded.detach() + (log_variance - log_variance.detach())
 
 
 def noise_over_draws(log_variance: Tensor) -> Tensor:

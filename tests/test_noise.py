@@ -1,0 +1,284 @@
+"""The noise of the observations: known, estimated, or told by the net."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, EpochScoring
+from skorch.dataset import Dataset, ValidSplit
+from torch import nn
+
+from sk_mcdropout import BetaNLLLoss, MCDropoutRegressor
+from sk_mcdropout.noise import likeliest_noise, mean_and_log_variance, noise_over_draws
+
+
+def small_net(**params):
+    defaults = {"module__hidden": (20,), "max_epochs": 5, "n_draws": 20, "random_state": 0}
+    return MCDropoutRegressor(**{**defaults, **params})
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    return X, 100 + X @ [30.0, -10.0, 5.0] + rng.normal(scale=7.0, size=400)
+
+
+# -- the loss ----------------------------------------------------------------------------------
+
+
+def test_beta_0_is_the_gaussian_likelihood_of_torch():
+    torch.manual_seed(0)
+    output, y = torch.randn(50, 4), torch.randn(50, 2)
+    mean, log_variance = output.chunk(2, dim=1)
+    expected = nn.GaussianNLLLoss(full=True, eps=1e-12)(mean, y, log_variance.exp())
+    torch.testing.assert_close(BetaNLLLoss(0.0)(output, y), expected)
+
+
+def test_beta_1_trains_the_mean_as_the_squared_error_does():
+    torch.manual_seed(0)
+    output, y = torch.randn(50, 2, requires_grad=True), torch.randn(50, 1)
+    (gradient,) = torch.autograd.grad(BetaNLLLoss(1.0)(output, y), output)
+    (expected,) = torch.autograd.grad(0.5 * nn.functional.mse_loss(output[:, :1], y), output)
+    torch.testing.assert_close(gradient[:, :1], expected[:, :1])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_the_likelihood_of_each_row_is_weighted_by_a_constant(beta):
+    torch.manual_seed(0)
+    output, y = torch.randn(7, 2, requires_grad=True), torch.randn(7, 1)
+    (gradient,) = torch.autograd.grad(BetaNLLLoss(beta)(output, y), output)
+    (plain,) = torch.autograd.grad(BetaNLLLoss(0.0)(output, y), output)
+    variance = output[:, 1:].detach().exp()  # Seitzer et al. (2022), eq. 5
+    torch.testing.assert_close(gradient, variance**beta * plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("log_variance", [-1e4, -100.0, 100.0, 1e4])
+def test_extreme_log_variances_are_safe_and_find_the_way_back(dtype, log_variance):
+    output = torch.tensor([[0.0, log_variance]], dtype=dtype, requires_grad=True)
+    loss = BetaNLLLoss()(output, torch.ones(1, 1, dtype=dtype))
+    (gradient,) = torch.autograd.grad(loss, output)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+    assert gradient[0, 1].sign() == math.copysign(1, log_variance)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.5])
+def test_a_beta_out_of_bounds_is_refused(beta):
+    with pytest.raises(ValueError, match=rf"\[0, 1\]. Got {beta}"):
+        BetaNLLLoss(beta)
+
+
+def test_an_odd_output_is_refused():
+    with pytest.raises(ValueError, match=r"Got the shape \(5, 3\)"):
+        mean_and_log_variance(torch.zeros(5, 3))
+
+
+def test_the_variance_of_the_noise_is_the_mean_over_the_draws():
+    logs = torch.log(torch.tensor([[1.0], [3.0]]))
+    assert_allclose(noise_over_draws(logs), [2**0.5])
+
+
+# -- the likeliest noise -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
+def test_the_likeliest_noise_is_the_best_of_a_grid(spread):
+    generator = torch.Generator().manual_seed(0)
+    y = 2 * torch.randn(300, generator=generator)
+    draws = spread * torch.randn(30, 300, generator=generator)
+    actual = float(likeliest_noise(y, draws))
+    grid = np.exp(np.arange(-1, 2, 0.005))
+    densities = [norm.pdf(y, draws, noise).mean(axis=0) for noise in grid]
+    best = grid[np.argmax([np.log(some + 1e-300).sum() for some in densities])]
+    assert_allclose(actual, best, rtol=0.003)  # half a step of the grid
+
+
+def test_equal_draws_have_the_noise_of_their_errors():
+    y = torch.tensor([1.0, -2.0, 3.0])
+    rms = math.sqrt(14 / 3)
+    assert_allclose(likeliest_noise(y, torch.zeros(5, 3)), rms, rtol=1e-5)
+    both = likeliest_noise(torch.stack([y, 1000 * y], 1), torch.zeros(5, 3, 2))
+    assert_allclose(both, [rms, 1000 * rms], rtol=1e-5)
+    assert likeliest_noise(y, y.expand(5, 3)) == 0
+
+
+# -- in the estimator --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normalize_y", [True, False])
+def test_a_known_noise_is_in_the_std_in_the_units_of_y(data, normalize_y):
+    X, y = data
+    net = small_net(normalize_y=normalize_y).fit(X, y)
+    mean, epistemic = net.predict(X, return_std=True)
+    net.set_params(noise=7.0)
+    assert_array_equal(net.predict(X), mean)
+    assert_allclose(net.predict(X, return_std=True)[1] ** 2, epistemic**2 + 49)
+    parts = net.predict_decomposed(X)
+    for actual, expected in zip(parts, (mean, epistemic, np.full(400, 7.0)), strict=True):
+        assert_allclose(actual, expected)
+
+
+def test_the_covariance_has_the_noise_on_its_diagonal(data):
+    X, y = data
+    net = small_net(noise=7.0).fit(X, y)
+    noisy = net.predict(X[:6], return_cov=True)[1]
+    free = net.set_params(noise=None).predict(X[:6], return_cov=True)[1]
+    assert_allclose(noisy - free, 49 * np.eye(6), atol=1e-9)
+
+
+@pytest.mark.parametrize("train_split", [None, ValidSplit(4)])
+def test_the_estimate_finds_the_noise(data, train_split):
+    X, y = data
+    about = {"noise": "estimate", "max_epochs": 60, "train_split": train_split}
+    net = small_net(**about).fit(X, np.column_stack([y, 1000 * y]))
+    # Of 100 rows a std is told to 7 %; what the net has not learned of y adds to the noise.
+    assert_allclose(net.noise_std_, [7, 7000], rtol=0.25)
+    assert_allclose(net.predict_decomposed(X)[2], np.tile(net.noise_std_, (400, 1)))
+
+
+class CountFits(Callback):
+    """Count the fits, of copies too."""
+
+    count = 0
+
+    def on_train_begin(self, net, **kwargs):
+        type(self).count += 1
+
+
+@pytest.mark.parametrize(("train_split", "n_fits"), [(None, 6), (ValidSplit(4), 1)])
+def test_folds_are_fitted_only_without_rows_held_out(data, train_split, n_fits):
+    CountFits.count = 0
+    about = {"train_split": train_split, "callbacks": [("count", CountFits())]}
+    net = small_net(noise="estimate", **about).fit(*data)
+    assert CountFits.count == n_fits
+    plain = small_net(**about).fit(*data)
+    assert_array_equal(net.draws(data[0]), plain.draws(data[0]))  # trained on the same rows
+
+
+def test_the_estimate_is_that_of_the_rows_that_were_split_off(data):
+    X, y = data
+    split = ValidSplit(4)
+    net = small_net(noise="estimate", train_split=split).fit(X, y)
+    rows = split(Dataset(X, y))[1].indices
+    expected = likeliest_noise(torch.tensor(y[rows]), torch.tensor(net.draws(X[rows])))
+    assert_allclose(net.noise_std_, expected, rtol=1e-9)
+
+
+def test_a_dataset_needs_a_split_for_the_estimate(data):
+    X, y = data[0].astype(np.float32), data[1].astype(np.float32)[:, None]
+    with pytest.raises(ValueError, match=r"Got a Dataset, which is not cut into folds"):
+        small_net(noise="estimate").fit(Dataset(X, y), None)
+    net = small_net(noise="estimate", train_split=ValidSplit(4)).fit(Dataset(X, y), None)
+    assert net.noise_std_ > 0
+
+
+def test_training_on_keeps_the_estimate_and_a_new_fit_replaces_it(data):
+    X, y = data
+    net = small_net(noise="estimate").fit(X, y)
+    first = net.noise_std_
+    assert net.partial_fit(X, y).noise_std_ == first
+    assert net.fit(X, 10 * y).noise_std_ > 5 * first
+
+
+@pytest.mark.parametrize("noise", ["estimate", "heteroscedastic"])
+def test_a_noise_that_was_not_fitted_is_said(data, noise):
+    net = small_net().fit(*data).set_params(noise=noise)
+    with pytest.raises(ValueError, match=f"`noise='{noise}'` to have this noise"):
+        net.predict(data[0], return_std=True)
+
+
+@pytest.mark.parametrize("noise", [-1.0, "guess"])
+def test_another_noise_is_refused(data, noise):
+    with pytest.raises(ValueError, match=f"Got {noise!r}"):
+        small_net(noise=noise).fit(*data)
+
+
+# -- told by the net ---------------------------------------------------------------------------
+
+
+def test_the_net_learns_where_the_noise_is():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (2000, 1))
+    noise = np.where(X[:, 0] > 0, 4.0, 1.0)
+    y = 50 + rng.normal(size=2000) * noise
+    net = small_net(noise="heteroscedastic", max_epochs=30, module__dropout=0.02).fit(X, y)
+    _, _, aleatoric = net.predict_decomposed(np.array([[-0.5], [0.5]]))
+    assert_allclose(aleatoric, [1, 4], rtol=0.15)  # 1,000 rows each tell a std to 2 %
+    assert net.module_.layers[-1].out_features == 2
+
+
+def test_several_targets_have_their_means_first(data):
+    X, y = data
+    both = np.column_stack([y, -y])
+    net = small_net(noise="heteroscedastic", max_epochs=40).fit(X, both)
+    assert r2_score(both, net.predict(X)) > 0.8
+    mean, log_variance = mean_and_log_variance(torch.tensor(_outputs(net, X)))
+    assert_allclose(net.y_mean_ + net.y_scale_ * mean.numpy(), net.predict(X), rtol=0.2)
+    noise = net.y_scale_ * np.exp(0.5 * log_variance.numpy())
+    assert_allclose(net.predict_decomposed(X)[2], noise, rtol=0.5)
+
+
+def _outputs(net, X):
+    return np.concatenate([out.numpy() for out in net.forward_iter(X.astype(np.float32))])
+
+
+def test_beta_reaches_the_loss(data):
+    nets = [small_net(noise="heteroscedastic", criterion__beta=b).fit(*data) for b in (0.0, 1.0)]
+    assert [net.criterion_.beta for net in nets] == [0.0, 1.0]
+    assert (nets[0].predict(data[0]) != nets[1].predict(data[0])).any()
+
+
+def _net_of(n_outputs):
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.1), nn.Linear(8, n_outputs))
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"module": _net_of(1)}, r"Got the shape \(2, 1\)"),
+        ({"module": _net_of(4)}, r"Got an output of shape \(2, 2\)"),
+        ({"criterion": nn.L1Loss}, r"Got L1Loss. Leave it out"),
+    ],
+)
+def test_a_net_without_a_noise_of_its_own_is_told(data, params, match):
+    with pytest.raises(ValueError, match=match):
+        MCDropoutRegressor(noise="heteroscedastic", max_epochs=1, **params).fit(*data)
+
+
+def test_scores_while_training_see_the_means(data):
+    scoring = EpochScoring("r2", lower_is_better=False, name="r2")
+    about = {"train_split": ValidSplit(4), "callbacks": [("r2", scoring)], "max_epochs": 40}
+    net = small_net(noise="heteroscedastic", **about).fit(*data)
+    assert net.history[-1]["r2"] > 0.8
+
+
+def test_a_net_of_ones_own_and_targets_of_three_axes(data):
+    X = np.random.default_rng(0).normal(size=(30, 5, 3)).astype(np.float32)
+    y = X.sum(axis=2, keepdims=True)
+    module = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2))
+    net = MCDropoutRegressor(module, noise="heteroscedastic", max_epochs=3, random_state=0)
+    mean, std = net.fit(X, y).predict(X, return_std=True)
+    assert mean.shape == std.shape == (30, 5, 1)
+    assert net.log_prob(X, y).shape == (30,)
+
+
+def test_samples_are_functions_or_observations(data):
+    X, y = data
+    net = small_net(noise=7.0).fit(X, y)
+    functions = net.sample_y(X, 50, noise=False)
+    assert_array_equal(functions, net.set_params(noise=None).sample_y(X, 50))
+    noise = net.set_params(noise=7.0).sample_y(X, 50) - functions
+    # 20,000 numbers tell a std to 0.5 %, at one sigma.
+    assert_allclose([noise.mean(), noise.std()], [0, 7], atol=0.15)
+
+
+def test_a_search_over_the_noise(data):
+    search = GridSearchCV(small_net(), {"noise": [None, "heteroscedastic"]}, cv=2).fit(*data)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
