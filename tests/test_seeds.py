@@ -89,22 +89,21 @@ def test_predictions_change_nothing_of_the_estimator(net, X, ask, training):
 
 
 def test_seeded_fits_in_threads_are_those_one_after_the_other(X, y):
-    def draws(seed):
-        torch.set_num_threads(1)  # of this thread; busy cores would change the order of sums
-        return small_net(random_state=seed).fit(X, y).draws(X)
-
-    with ThreadPoolExecutor(1) as pool:
-        expected = list(pool.map(draws, range(4)))
-    actual = Parallel(n_jobs=2, prefer="threads")(delayed(draws)(seed) for seed in range(4))
+    seeds = range(4)
+    expected = [small_net(random_state=seed).fit(X, y).draws(X) for seed in seeds]
+    fits = (delayed(small_net(random_state=seed).fit)(X, y) for seed in seeds)
+    actual = [net.draws(X) for net in Parallel(n_jobs=2, prefer="threads")(fits)]
     assert_array_equal(actual, expected)
 
 
 def test_threads_may_predict_with_one_estimator_at_once(net, X):
-    parts = [X[:20], X[20:]] * 5
-    expected = [net.predict(part, return_std=True) for part in parts]
-    before = pickle.dumps(net)
-    with ThreadPoolExecutor(2) as pool:
-        actual = list(pool.map(lambda part: net.predict(part, return_std=True), parts))
+    def predict(part):
+        torch.set_num_threads(1)  # of this thread; two at once may sum in another order
+        return net.predict(part, return_std=True)
+
+    parts, before = [X[:20], X[20:]] * 5, pickle.dumps(net)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
+        expected, actual = list(one.map(predict, parts)), list(two.map(predict, parts))
     assert_array_equal(actual, expected)
     assert pickle.dumps(net) == before
 
