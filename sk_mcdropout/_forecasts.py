@@ -1,0 +1,126 @@
+"""What the scores ask of targets and forecasts, and how they average over rows and targets."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
+
+__all__ = [
+    "average",
+    "check_draws",
+    "check_ends",
+    "check_like",
+    "check_numbers",
+    "check_std",
+    "check_weights",
+    "over_targets",
+]
+
+
+def check_numbers(name: str, values: ArrayLike, n_axes: tuple[int, ...] = (1, 2)) -> NDArray:
+    """Answer finite numbers in double precision, of a number of axes that is allowed."""
+    array: NDArray = check_array(
+        values, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"`{name}`"
+    )
+    if array.ndim not in n_axes:
+        allowed = " or ".join(map(str, n_axes))
+        raise ValueError(f"`{name}` must have {allowed} axes. Got the shape {array.shape}.")
+    return array
+
+
+def check_like(y: NDArray, name: str, values: ArrayLike) -> NDArray:
+    """Answer one finite number for each of y; nothing is broadcast."""
+    values = check_numbers(name, values)
+    if values.shape != y.shape:
+        raise ValueError(
+            f"`{name}` must have the shape of `y_true`, {y.shape}. Got {values.shape}. "
+            "Reshape one of them."
+        )
+    return values
+
+
+def check_std(std: NDArray, name: str = "std", positive: bool = False) -> NDArray:
+    """Answer standard deviations that are not negative, or all above 0."""
+    if std.min() < 0:
+        raise ValueError(f"`{name}` must be at least 0. Got {float(std.min())!r}.")
+    if positive and not std.all():
+        raise ValueError(
+            f"`{name}` must be above 0 for a density. Got 0 in {np.sum(std == 0)} of {std.size} "
+            "places. Give the regressor a noise, or ask for the CRPS."
+        )
+    return std
+
+
+def check_draws(y: NDArray, draws: ArrayLike, least: int = 1) -> NDArray:
+    """Answer finite draws of y, with the draws first."""
+    draws = check_numbers("draws", draws, (y.ndim + 1,))
+    if draws.shape[1:] != y.shape:
+        words = ", ".join(map(str, y.shape))
+        raise ValueError(
+            f"`draws` must have the shape (n_draws, {words}). Got {draws.shape}. "
+            "Put the draws first, such as by `np.moveaxis`."
+        )
+    if len(draws) < least:
+        raise ValueError(
+            f"`draws` must be at least {least} for this score. Got {len(draws)}. Draw more."
+        )
+    return draws
+
+
+def check_ends(name: str, values: ArrayLike, width: int, y: NDArray | None = None) -> NDArray:
+    """Answer several finite numbers for each number of y, side by side on the last axis."""
+    values = check_numbers(name, values, (2, 3) if y is None else (y.ndim + 1,))
+    shape = (*(values.shape[:-1] if y is None else y.shape), width)
+    if values.shape != shape:
+        raise ValueError(f"`{name}` must have the shape {shape}. Got {values.shape}.")
+    return values
+
+
+def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray | None:
+    """Answer one weight for each row, not negative and not all 0."""
+    if sample_weight is None:
+        return None
+    weights = check_numbers("sample_weight", sample_weight)
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"`sample_weight` must have the shape {(n_samples,)}, one weight for each row. "
+            f"Got {weights.shape}."
+        )
+    return _check_signs("sample_weight", weights)
+
+
+def average(
+    values: NDArray, sample_weight: ArrayLike | None, multioutput: str | ArrayLike
+) -> float | NDArray:
+    """Average what each row scores over the rows, then over the targets."""
+    weights = check_weights(sample_weight, len(values))
+    return over_targets(np.average(values, axis=0, weights=weights), multioutput)
+
+
+def over_targets(scores: NDArray, multioutput: str | ArrayLike) -> float | NDArray:
+    """Average the scores of the targets as asked for by ``multioutput``."""
+    scores = np.atleast_1d(scores)
+    if isinstance(multioutput, str):
+        if multioutput == "raw_values":
+            return scores
+        if multioutput == "uniform_average":
+            return float(scores.mean())
+        raise ValueError(
+            "`multioutput` must be 'raw_values', 'uniform_average' or one weight for each target. "
+            f"Got {multioutput!r}."
+        )
+    weights = check_numbers("multioutput", multioutput)
+    if weights.shape != scores.shape:
+        raise ValueError(
+            f"`multioutput` must have one weight for each target, the shape {scores.shape}. "
+            f"Got {weights.shape}."
+        )
+    return float(np.average(scores, weights=_check_signs("multioutput", weights)))
+
+
+def _check_signs(name: str, weights: NDArray) -> NDArray:
+    if weights.min() < 0 or not weights.any():
+        raise ValueError(
+            f"`{name}` must be at least 0, and above 0 somewhere. Got weights from "
+            f"{float(weights.min())!r} to {float(weights.max())!r}."
+        )
+    return weights

@@ -1,0 +1,54 @@
+"""Scores of forecasts with an uncertainty, for arrays and for scikit-learn's searches.
+
+They know nothing of dropout: any mean and standard deviation, draws, intervals or quantiles can
+be scored. As in ``sklearn.metrics``, rows are weighted by ``sample_weight`` and several targets
+are averaged as ``multioutput`` says.
+
+- of a mean and a standard deviation: `negative_log_density_normal`, `crps_normal`, `sharpness`
+- of draws: `negative_log_density_mixture`, `crps_draws`, `energy_score`
+- of intervals and quantiles: `interval_score`, `coverage_score`, `mean_interval_width`,
+  `pinball_loss`
+- of predicted probabilities: `calibration_curve`, `calibration_error`
+- of the order of the standard deviations: `sparsification_curve`,
+  `area_under_sparsification_error`
+- for ``scoring=``: `neg_log_predictive_density_scorer`, `neg_crps_scorer`,
+  `neg_interval_score_scorer`, `neg_calibration_error_scorer`
+"""
+
+from ._calibration_scores import calibration_curve, calibration_error, sharpness
+from ._interval_scores import coverage_score, interval_score, mean_interval_width, pinball_loss
+from ._scorers import (
+    neg_calibration_error_scorer,
+    neg_crps_scorer,
+    neg_interval_score_scorer,
+    neg_log_predictive_density_scorer,
+)
+from ._scores import (
+    crps_draws,
+    crps_normal,
+    energy_score,
+    negative_log_density_mixture,
+    negative_log_density_normal,
+)
+from ._sparsification import area_under_sparsification_error, sparsification_curve
+
+__all__ = [
+    "area_under_sparsification_error",
+    "calibration_curve",
+    "calibration_error",
+    "coverage_score",
+    "crps_draws",
+    "crps_normal",
+    "energy_score",
+    "interval_score",
+    "mean_interval_width",
+    "neg_calibration_error_scorer",
+    "neg_crps_scorer",
+    "neg_interval_score_scorer",
+    "neg_log_predictive_density_scorer",
+    "negative_log_density_mixture",
+    "negative_log_density_normal",
+    "pinball_loss",
+    "sharpness",
+    "sparsification_curve",
+]
