@@ -1,0 +1,56 @@
+"""
+When to stop training
+=====================
+
+The loss on held-out rows falls, and rises again once the net learns the noise. Dropout puts that
+off. The history of a skorch net holds the losses, a `LossCurveDisplay` draws them. As a script,
+this saves ``loss_curve.png`` in the working directory.
+"""
+
+# %%
+# A net with hardly any dropout, and one with much
+# ------------------------------------------------
+# ``train_split`` holds out a fifth of the rows of scikit-learn's diabetes data.
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_diabetes
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import ValidSplit
+
+from sk_mcdropout import MCDropoutRegressor
+from sk_mcdropout.displays import LossCurveDisplay
+
+X, y = load_diabetes(return_X_y=True)
+
+
+def fit(dropout, **params):
+    net = MCDropoutRegressor(
+        dropout=dropout,
+        train_split=ValidSplit(5),
+        random_state=0,
+        **{"max_epochs": 100, **params},
+    )
+    return make_pipeline(StandardScaler(), net).fit(X, y)
+
+
+fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+for ax, dropout in zip(axes, [0.02, 0.5], strict=True):
+    LossCurveDisplay.from_estimator(fit(dropout), name=f"dropout {dropout}", ax=ax)
+    ax.label_outer()
+
+# %%
+# Stop by itself
+# --------------
+# The loss in training is taken with dropout on, that in validation with dropout off; so the first
+# may well be the larger one. skorch's callback watches the second, and stops in time.
+stopping = EarlyStopping(patience=15, load_best=True)
+pipe = fit(0.5, max_epochs=500, callbacks=[("stop", stopping)])
+print(f"Stopped after {len(pipe[-1].history_)} of 500 epochs.")
+
+if __name__ == "__main__":
+    fig.savefig("loss_curve.png", dpi=100)
+    print(f"The picture is in {Path('loss_curve.png').resolve()}")
+    plt.show()

@@ -1,0 +1,208 @@
+"""The picture of the promise of intervals, and of how they keep it."""
+
+import numpy as np
+from scipy.stats import binom, norm
+
+from ._drawing import (
+    Display,
+    check_share,
+    checked_forecast,
+    free_curve,
+    knows,
+    last_step,
+    mean_and_std,
+    one_target,
+)
+from ._interval_scores import coverage_score
+
+__all__ = ["ReliabilityDisplay"]
+
+
+class ReliabilityDisplay(Display):
+    """Draw how many y the intervals hold against how many they should.
+
+    On the diagonal the intervals keep their promise, below it they are too narrow. Observed
+    coverages scatter even for perfect intervals, as shares of a binomial number of hits: the
+    band holds them, each level on its own. It takes the rows for independent, which several
+    targets of a row are not, so each target has a picture of its own.
+
+    Parameters
+    ----------
+    nominal, observed : ndarray of shape (n_levels,)
+        Coverage that is promised, and that is found.
+    n_samples : int
+        Number of rows it was found on.
+    name : str, default=None
+        Name of the model in the legend.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        Where `plot` drew.
+    line_ : Line2D
+        The observed coverage.
+    band_ : PolyCollection
+        The binomial band.
+    reference_line_ : Line2D
+        The diagonal.
+
+    References
+    ----------
+    .. [1] Kuleshov, Fenner & Ermon (2018), "Accurate uncertainties for deep learning using
+       calibrated regression", ICML.
+
+    Examples
+    --------
+    >>> from sk_mcdropout.displays import ReliabilityDisplay
+    >>> y_true, mean, std = [0.0, 1.0, -2.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+    >>> display = ReliabilityDisplay.from_predictions(y_true, mean, std, levels=[0.5, 0.9])
+    >>> display.observed
+    array([0.33..., 0.66...])
+    """
+
+    def __init__(self, *, nominal, observed, n_samples, name=None):
+        self.nominal = nominal
+        self.observed = observed
+        self.n_samples = n_samples
+        self.name = name
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        band_coverage=0.95,
+        name=None,
+        line_kwargs=None,
+        band_kwargs=None,
+        reference_kwargs=None,
+    ):
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        band_coverage : float, default=0.95
+            Share of the observed coverages of perfect intervals that the band holds.
+        name : str, default=None
+            Name of the model in the legend; None takes the one that is stored.
+        line_kwargs, reference_kwargs : dict, default=None
+            Style of the observed coverage and of the diagonal, for ``Axes.plot``.
+        band_kwargs : dict, default=None
+            Style of the band, for ``Axes.fill_between``.
+
+        Returns
+        -------
+        self : object
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If ``band_coverage`` is no share.
+        """
+        check_share("band_coverage", band_coverage)
+        curve = free_curve(self._begin(ax))
+        low, high = binom.interval(band_coverage, self.n_samples, self.nominal)
+        label = f"{100 * band_coverage:g} % binomial band, n = {self.n_samples}"
+        style = {"color": "0.9", "zorder": 0, "label": label}
+        low, high = low / self.n_samples, high / self.n_samples
+        self.band_ = self._fill(self.nominal, low, high, band_kwargs, style)
+        style = {"color": "black", "linewidth": 1, "label": "perfectly calibrated"}
+        self.reference_line_ = self._line([0, 1], [0, 1], reference_kwargs, style)
+        style = {"marker": "o", "markersize": 4, "label": name or self.name or "observed", **curve}
+        self.line_ = self._line(self.nominal, self.observed, line_kwargs, style)
+        return self._end(xlabel="nominal coverage", ylabel="observed coverage")
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, levels=None, target=None, name=None, **plot_params):
+        """Ask a fitted regressor for its intervals, and draw how many y they hold.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted regressor, alone or at the end of a pipeline or a search. Its intervals are
+            those of ``predict_interval(X, coverage=...)``, where it has that, or else those of
+            the normal with the mean and the std of ``predict(X, return_std=True)``.
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs that the regressor was not fitted on.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        levels : array-like of shape (n_levels,), default=None
+            Nominal coverages; None takes 0.05, 0.1, ..., 0.95. For each of them
+            ``predict_interval`` is called once, so fewer take less time.
+        target : int, default=None
+            Index of the target, if there are several.
+        name : str, default=None
+            Name of the model in the legend; None takes the name of its class.
+        **plot_params : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the regressor knows neither intervals nor ``return_std``.
+        ValueError
+            If there is no such target, or a level is no share.
+        """
+        model, X = last_step(estimator, X)
+        y, name = one_target(y, target), name or type(model).__name__
+        if not knows(model, "predict_interval", "coverage"):
+            mean, std = (one_target(part, target) for part in mean_and_std(model, X))
+            return cls.from_predictions(y, mean, std, levels=levels, name=name, **plot_params)
+        levels = _checked(levels)
+        answers = (model.predict_interval(X, coverage=level) for level in levels)
+        intervals = [one_target(np.moveaxis(answer, -1, 0), target, axis=2).T for answer in answers]
+        return cls._from_intervals(y, intervals, levels, name, plot_params)
+
+    @classmethod
+    def from_predictions(cls, y_true, mean, std, *, levels=None, name=None, **plot_params):
+        """Draw how many y the central intervals of normals hold.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            What was observed.
+        mean, std : array-like of shape (n_samples,)
+            What was predicted.
+        levels : array-like of shape (n_levels,), default=None
+            Nominal coverages; None takes 0.05, 0.1, ..., 0.95.
+        name : str, default=None
+            Name of the model in the legend.
+        **plot_params : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If the arrays do not go together, or a level is no share.
+        """
+        y_true, mean, std = checked_forecast(y_true, mean, std)
+        levels = _checked(levels)
+        halves = norm.ppf((1 + levels) / 2)[:, None] * std
+        intervals = [np.column_stack([mean - half, mean + half]) for half in halves]
+        return cls._from_intervals(y_true, intervals, levels, name, plot_params)
+
+    @classmethod
+    def _from_intervals(cls, y_true, intervals, levels, name, plot_params):
+        observed = np.array([coverage_score(y_true, interval) for interval in intervals])
+        display = cls(nominal=levels, observed=observed, n_samples=len(y_true), name=name)
+        return display.plot(**plot_params)
+
+
+def _checked(levels):
+    """Answer the nominal coverages, each a share."""
+    levels = np.linspace(0.05, 0.95, 19) if levels is None else np.asarray(levels, dtype=float)
+    for level in levels:
+        check_share("levels", float(level))
+    return levels
