@@ -12,6 +12,8 @@ Where to look:
 - ``dropouts``, ``composites``: how dropout calls are caught and given their masks
 - ``probing``, ``plans``: what is found out about a module, and memory
 - ``strategies``, ``lazy``: the ways to apply masks, from the loop to thinned-out layers
+- ``metrics``: scores of predictions with an uncertainty, and scorers for searches
+- ``displays``: pictures of them
 - ``evaluating``, ``generators``: what is changed for a while and put back
 - ``summary``: mean, standard deviation and covariance of draws
 """
@@ -23,4 +25,12 @@ from .regressor import MCDropoutRegressor
 from .sampling import dropout_sites, mean_and_std, sample
 
 __version__ = "0.1.0"
-__all__ = ["MLP", "BetaNLLLoss", "ConcreteDropout", "MCDropoutRegressor", "dropout_sites", "mean_and_std", "sample"]
+__all__ = [
+    "MLP",
+    "BetaNLLLoss",
+    "ConcreteDropout",
+    "MCDropoutRegressor",
+    "dropout_sites",
+    "mean_and_std",
+    "sample",
+]
