@@ -14,6 +14,8 @@ __all__ = ["mixture_cdf", "mixture_log_prob", "mixture_quantiles"]
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 _MOST_STEPS = 200
+_NEAR = 1e-8
+_EPS = torch.finfo(torch.float64).eps
 
 
 def mixture_cdf(y: Tensor, means: Tensor, stds: Tensor) -> Tensor:
@@ -129,18 +131,21 @@ def _root(means: Tensor, stds: Tensor, level: Tensor) -> Tensor:
     """
     of_each = means + stds * ndtri(level)
     low, high = of_each.amin(0), of_each.amax(0)  # one normal alone would have it here
-    y = 0.5 * (low + high)
-    before = high - low
+    narrowest = stds.amin(0) if stds.ndim == means.ndim else stds
+    y = means.mean(0) + ndtri(level) * torch.hypot(means.std(0, correction=0), narrowest)
+    y, before = torch.maximum(torch.minimum(y, high), low), high - low
     for _ in range(_MOST_STEPS):
         scores = (y - means) / stds
         excess = ndtr(scores).mean(0) - level
         density = (torch.exp(-0.5 * scores**2) / stds).mean(0) / math.sqrt(2 * math.pi)
         low, high = torch.where(excess <= 0, y, low), torch.where(excess >= 0, y, high)
-        newton = y - excess / density
-        inside = (newton >= low) & (newton <= high) & ((newton - y).abs() <= 0.5 * before)
-        following = torch.where(inside, newton, 0.5 * (low + high))
-        step = (following - y).abs()
-        y, before = following, step
-        if (step <= 4 * torch.finfo(y.dtype).eps * (y.abs() + stds.amax(0))).all():
-            break
+        # The error after a step of Newton's goes with its square; bounds have to meet.
+        least = 4 * _EPS * (y.abs() + narrowest)
+        move = torch.where(high - low <= least, 0.0, -excess / density)
+        done = move.abs() <= _NEAR * narrowest + least
+        if done.all():
+            return y + move
+        inside = (y + move >= low) & (y + move <= high) & (move.abs() <= 0.5 * before)
+        following = torch.where(inside | done, y + move, 0.5 * (low + high))
+        y, before = following, (following - y).abs()
     return y

@@ -320,8 +320,8 @@ def test_an_output_without_rows_is_refused(x, forward, got):
 
 
 TORCH_ONLY = set(
-    "composites dropouts evaluating generators lazy plans probing rows sampling strategies "
-    "summary".split()
+    "composites concrete dropouts evaluating generators lazy mixtures plans probing rows sampling "
+    "strategies summary".split()
 )
 
 
