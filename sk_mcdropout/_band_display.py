@@ -4,11 +4,11 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.utils import check_array
 
+from ._asking import last_step
 from ._drawing import (
     Display,
     check_share,
     free_curve,
-    last_step,
     mean_and_std,
     name_of_target,
     one_target,

@@ -4,7 +4,6 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from ._forecasts import check_like, check_numbers, check_std
@@ -15,7 +14,6 @@ __all__ = [
     "checked_forecast",
     "free_curve",
     "knows",
-    "last_step",
     "mean_and_std",
     "name_of_target",
     "one_target",
@@ -73,17 +71,6 @@ def free_curve(ax):
     """Answer the colour and the line of the next curve on these axes."""
     taken = {line.get_color() for line in ax.lines}
     return next((curve for curve in CURVES if curve["color"] not in taken), CURVES[0])
-
-
-def last_step(estimator, X=None):
-    """Answer the model at the end of searches and pipelines, and X as it reaches the model."""
-    if hasattr(estimator, "best_estimator_"):
-        return last_step(estimator.best_estimator_, X)
-    if not isinstance(estimator, Pipeline):
-        return estimator, X
-    if X is not None and len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    return last_step(estimator[-1], X)
 
 
 def knows(model, method, parameter):

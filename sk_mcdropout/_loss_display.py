@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from ._drawing import Display, free_curve, last_step
+from ._asking import last_step
+from ._drawing import Display, free_curve
 
 __all__ = ["LossCurveDisplay"]
 

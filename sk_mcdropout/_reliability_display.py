@@ -3,13 +3,13 @@
 import numpy as np
 from scipy.stats import binom, norm
 
+from ._asking import last_step
 from ._drawing import (
     Display,
     check_share,
     checked_forecast,
     free_curve,
     knows,
-    last_step,
     mean_and_std,
     one_target,
 )

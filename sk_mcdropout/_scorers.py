@@ -8,7 +8,6 @@ from scipy.special import ndtri
 from scipy.stats import norm
 from sklearn import get_config
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
@@ -19,6 +18,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
+from ._asking import last_step
 from ._calibration_scores import calibration_error
 from ._forecasts import check_numbers, check_std
 from ._interval_scores import interval_score
@@ -121,11 +121,7 @@ class _Scorer:
 
 def _mean_and_std(model, X):
     """Ask a model, or the regressor inside of it, which metadata routing could not reach."""
-    if hasattr(model, "best_estimator_"):  # a search
-        return _mean_and_std(model.best_estimator_, X)
-    if isinstance(model, Pipeline):
-        X = model[:-1].transform(X) if len(model) > 1 else X
-        return _mean_and_std(model[-1], X)
+    model, X = last_step(model, X)
     if isinstance(model, TransformedTargetRegressor):
         check_is_fitted(model)
         scale = _scale_of(model.transformer_)

@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.stats import norm
 
+from ._asking import last_step
 from ._drawing import (
     Display,
     check_share,
     checked_forecast,
     free_curve,
-    last_step,
     mean_and_std,
     name_of_target,
     one_target,
