@@ -46,6 +46,11 @@ def _scaled_dot_product_attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """Run the steps in the documentation of ``torch.nn.functional``'s function."""
+    if is_causal and attn_mask is not None:  # of the type that torch itself raises
+        raise RuntimeError(
+            "`attn_mask` must be left out with `is_causal=True`. Got both. Put the causal mask "
+            "into `attn_mask`."
+        )
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         key, value = (part.repeat_interleave(groups, -3) for part in (key, value))

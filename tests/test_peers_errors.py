@@ -316,3 +316,11 @@ def test_each_target_has_its_std_in_its_own_units(X):
     ]
     (_, plain), (_, scaled) = (net.predict(X, return_std=True) for net in fits)
     assert_allclose(scaled, plain * [1000, 0.001], rtol=1e-3)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_two_masks_for_one_attention_are_refused_as_torch_refuses_them(p):
+    mask = torch.ones(3, 3, dtype=torch.bool)
+    net = Function(lambda x: F.scaled_dot_product_attention(x, x, x, mask, p, is_causal=True))
+    with pytest.raises(RuntimeError, match=r"attn_mask.*is_causal=True"):
+        sample(net, torch.randn(2, 3, 4), 3)
