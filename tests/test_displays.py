@@ -48,11 +48,11 @@ def test_what_follows_the_normal_lies_on_the_diagonal():
 @pytest.mark.parametrize("n", [1, 37])
 def test_the_band_of_the_observed_coverage_is_binomial(n):
     display = ReliabilityDisplay(nominal=LEVELS, observed=LEVELS, n_samples=n)
-    display.plot(band_coverage=0.8)
+    display.plot(band_coverage=0.78)  # the rest, 0.11 at each side, is the share of no count
     low, high = edges(display.band_)
-    np.testing.assert_allclose(low, binom.ppf(0.1, n, LEVELS) / n)
-    np.testing.assert_allclose(high, binom.ppf(0.9, n, LEVELS) / n)
-    assert f"80 % binomial band, n = {n}" in labels(display)
+    np.testing.assert_allclose(low, binom.ppf(0.11, n, LEVELS) / n)
+    np.testing.assert_allclose(high, binom.ppf(0.89, n, LEVELS) / n)
+    assert f"78 % binomial band, n = {n}" in labels(display)
 
 
 @pytest.mark.parametrize(("y", "observed"), [(0.0, 1), (0.6, [0, 1, 1]), (9.0, 0)])

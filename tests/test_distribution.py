@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from torch import nn
 
 from sk_mcdropout import MCDropoutRegressor
 
@@ -89,6 +90,18 @@ def test_a_large_noise_makes_the_mixture_normal(net, X):
     assert_allclose(net.predict_interval(X), normal[..., [0, 2]], atol=0.01)
 
 
+def test_a_linear_net_with_much_dropout_has_normal_quantiles():
+    X = np.random.default_rng(0).normal(size=(100, 400))
+    linear = nn.Sequential(nn.Dropout(0.5), nn.Linear(400, 1))  # a sum of 400 terms of its own
+    net = MCDropoutRegressor(linear, noise=0.5, n_draws=4000, max_epochs=1, random_state=0)
+    mean, std = net.fit(X, X[:, 0]).predict(X[:5], return_std=True)
+    levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+    scores = (net.predict_quantiles(X[:5], levels) - mean[:, None]) / std[:, None]
+    # The quantile of n draws is off by the root of level (1 - level) / n over the density.
+    error = np.sqrt(levels * (1 - levels) / 4000) / norm.pdf(norm.ppf(levels))
+    assert (np.abs(scores - norm.ppf(levels)) < 5 * error).all()
+
+
 def test_without_noise_quantiles_are_those_of_the_draws(net, X):
     net.set_params(noise=None)
     expected = np.quantile(net.draws(X), [0.2, 0.7], axis=0)
@@ -140,6 +153,23 @@ def test_the_factor_is_that_of_the_errors_in_units_of_the_std(net, X, y):
     mean, std = net.predict(X, return_std=True)
     factor = np.sqrt(np.mean(((y.reshape(mean.shape) - mean) / std) ** 2, axis=0))
     assert_allclose(net.calibrate(X, y).calibration_.factor, factor)
+
+
+@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+def test_new_rows_are_covered_within_the_binomial_bound_of_200_calibrations(method):
+    rng = np.random.default_rng(0)
+
+    def some(n_samples):
+        X = rng.normal(size=(n_samples, 2))
+        return X, X[:, 0] + rng.normal(scale=1.5, size=n_samples)
+
+    net = small_net(n_draws=10).fit(*some(100))  # which believes in a noise of 0.5
+    inside = 0
+    for _ in range(200):
+        X, y = some(61)
+        low, high = net.calibrate(X[:-1], y[:-1], method).predict_interval(X[-1:])[0]
+        inside += low <= y[-1] <= high
+    assert binom.ppf(0.0005, 200, 0.9) <= inside <= binom.ppf(0.9995, 200, 0.9)
 
 
 @pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])

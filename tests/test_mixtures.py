@@ -71,6 +71,15 @@ def test_without_noise_the_distribution_function_counts_draws():
     assert_allclose(mixture_cdf(torch.tensor([2.0, 4.0]), means, torch.zeros(())), [2 / 3, 0])
 
 
+def test_normal_draws_with_normal_noise_have_the_quantiles_of_a_normal():
+    """The predictive distribution of a Gaussian linear model: doubt and noise add up."""
+    scores = torch.special.ndtri((torch.arange(4000, dtype=torch.float64) + 0.5) / 4000)
+    means = 10 + 3 * scores[:, None]
+    levels = torch.tensor([0.01, 0.05, 0.5, 0.95, 0.99], dtype=torch.float64)
+    actual = mixture_quantiles(means, torch.tensor(4.0), levels)[0]
+    assert_allclose(actual, norm.ppf(levels, 10, 5), atol=0.005)  # 4,000 draws stand for all
+
+
 def test_several_targets_have_one_density_and_quantiles_of_their_own():
     means, y = some_draws(20, 6, 2), some_draws(6, 2)
     stds = torch.tensor([0.5, 2.0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.stats import uniform
+from scipy.stats import norm, uniform
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score
@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_mcdropout import MCDropoutRegressor
+from sk_mcdropout.metrics import neg_log_predictive_density_scorer
 
 
 def small_net(**params):
@@ -70,3 +71,23 @@ def test_bagged_nets_predict_their_mean(X, y):
     members = [net.predict(X) for net in bag.estimators_]
     assert not np.allclose(members[0], members[1])
     assert_allclose(bag.predict(X), np.mean(members, axis=0), rtol=1e-9)
+
+
+def test_a_dropout_rate_is_chosen_by_likelihood(X, y):
+    noisy = y + np.random.default_rng(1).normal(scale=3.0, size=50)
+    pipe = make_pipeline(StandardScaler(), small_net(max_epochs=40))
+    grid = {"mcdropoutregressor__dropout": [0.01, 0.4]}
+    folds = [(np.arange(25), np.arange(25, 50)), (np.arange(25, 50), np.arange(25))]
+    scoring = neg_log_predictive_density_scorer
+    search = GridSearchCV(pipe, grid, scoring=scoring, cv=folds).fit(X, noisy)
+    expected = []
+    for rate in grid["mcdropoutregressor__dropout"]:
+        pipe.set_params(mcdropoutregressor__dropout=rate)
+        logs = []
+        for train, test in folds:
+            mean, std = pipe.fit(X[train], noisy[train]).predict(X[test], return_std=True)
+            logs.append(norm.logpdf(noisy[test], mean, std).mean())
+        expected.append(np.mean(logs))
+    assert_allclose(search.cv_results_["mean_test_score"], expected)
+    # A std of nearly no dropout leaves out the noise, which costs likelihood.
+    assert search.best_params_ == {"mcdropoutregressor__dropout": 0.4}
