@@ -38,9 +38,10 @@ from .concrete import regularised_parameters
 from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
-from .plans import chunks, prepare, warn_if_not_random
+from .plans import chunks, prepare
 from .rows import count_rows, counted, first_rows, gather_rows
 from .sampling import DropoutSites
+from .warned import warn_if_not_random
 
 __all__ = ["MCDropoutMixin"]
 

@@ -100,6 +100,12 @@ class DropoutSite:
     dtype: torch.dtype = field(default=torch.float32, repr=False)
     split: tuple[int, tuple[int, int]] | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(
+                f"the rate must lie in [0, 1]. Got {self.p} in the submodule {self.path!r}."
+            )
+
 
 def draw_mask(site: DropoutSite, n_draws: int, seed: int, device: torch.device) -> Mask:
     """Draw the masks of one dropout call.
@@ -142,7 +148,7 @@ class InterceptDropout(TorchFunctionMode):
     ----------
     on_dropout : callable of (function, input, rate)
         Returns the mask, or None to pass the input on.
-    on_result : callable, optional
+    on_result : callable of (function, result), optional
         Is told the result of each other torch function.
     inplace : bool
         Whether an in-place dropout writes into its input, or answers a new tensor.
@@ -165,7 +171,7 @@ class InterceptDropout(TorchFunctionMode):
             return COMPOSITES[func](self._dropout, self, *args, **kwargs)
         result = func(*args, **kwargs)
         if self.on_result:
-            self.on_result(result)
+            self.on_result(func, result)
         return result
 
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
@@ -197,7 +203,7 @@ def fit_mask(mask: Mask, site: DropoutSite, x: Tensor) -> Mask:
     return tuple(part.expand(shape).flatten(axis, axis + 1) for part in mask)
 
 
-class CallsChanged(NotImplementedError):
+class CallsChanged(Exception):
     """A forward pass made other dropout calls than those that were found before."""
 
 
@@ -205,8 +211,4 @@ def check_calls(made: list[tuple[int, float]], sites: tuple[DropoutSite, ...]) -
     """Refuse a forward pass whose dropout calls, as pairs of number and rate, are others."""
     expected = [(site.call, site.p) for site in sites]
     if made != expected:
-        raise CallsChanged(
-            "a forward pass must make the same dropout calls for every input. Got the calls and "
-            f"rates {made}, and for the first rows {expected}. Make the calls independent of the "
-            "values."
-        )
+        raise CallsChanged(f"a pass made the calls and rates {made} in the place of {expected}")

@@ -5,9 +5,8 @@ It is carried out for some rows after the other, with all their draws at once, s
 bounded by a budget and not by the number of rows and draws.
 """
 
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,13 +22,15 @@ from .strategies import (
     STRATEGIES,
     Forward,
     Masks,
-    agree,
     agreeing_strategies,
     draw_masks,
+    masked_pass,
+    row_by_row,
     take_draws,
 )
+from .warned import warn_if_missed, warn_if_rows_mix, warn_of_single_rows
 
-__all__ = ["Plan", "chunks", "prepare", "warn_if_not_random"]
+__all__ = ["Plan", "chunks", "prepare"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
@@ -127,7 +128,7 @@ def prepare(
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
         known[key] = _find_out(module, first, x, strategy)
-        _warn_if_missed(missed_dropouts(module, x, _call, extra_dropout))
+        warn_if_missed(missed_dropouts(module, x, _call, extra_dropout))
     found, strategies, refused, device = known[key]
     if found.writes_input:
         first = partial(_on_copy, first)
@@ -139,12 +140,17 @@ def _find_out(
 ) -> tuple[Probe, tuple[str, ...], dict[str, str], torch.device]:
     found, fewer, more = probe(module, forward, x)
     _check_output(fewer)
+    if found.varies:
+        return found, ("row by row",), {}, more.device
     if strategy != "auto" or not found.sites:
         return found, (strategy,), {}, more.device
     if found.writes_input:
         forward = partial(_on_copy, forward)
-    _warn_if_rows_mix(fewer, more)
-    return found, *agreeing_strategies(forward, x, found.sites, more.device), more.device
+    warn_if_rows_mix(fewer, more)
+    try:
+        return found, *agreeing_strategies(forward, x, found.sites, more.device), more.device
+    except CallsChanged:  # the masks change the values, and they the calls
+        return replace(found, varies=True), ("row by row",), {}, more.device
 
 
 def _check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ...]) -> str:
@@ -213,27 +219,6 @@ def _state_of(module: nn.Module) -> Hashable:
 _SETTINGS = {int, float, bool, str}
 
 
-def _warn_if_missed(paths: list[str]) -> None:
-    if paths:
-        warnings.warn(
-            "what is random in training must be a dropout that eval mode shows as well. Got other "
-            f"randomness in {', '.join(map(repr, paths))}, which is left off while sampling. Name "
-            "the class in `extra_dropout` to switch it on.",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
-def _warn_if_rows_mix(fewer: Tensor, more: Tensor) -> None:
-    if not agree(more[:2], fewer):
-        warnings.warn(
-            "the module's answer for a row must not depend on the other rows. Got another answer "
-            "for two rows when a third was added. The draws will depend on how rows are batched.",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
 def chunks(
     plan: Plan, x: Any, n_draws: int, seed: int, batch_size: int | None = None
 ) -> Iterator[Tensor]:
@@ -260,6 +245,12 @@ def chunks(
     n_rows = count_rows(x)
     start, rows, draws = 0, 0, 0
     while start < n_rows:
+        if plan.found.varies:
+            warn_of_single_rows()
+            rest = map_tensors(lambda t: t[start:], x)  # noqa: B023 - used at once
+            seeds = bool(plan.extra_dropout)
+            yield from row_by_row(plan.forward, rest, n_draws, seed, plan.device, seeds)
+            return
         if not rows:
             seeds = bool(plan.extra_dropout)
             masks = draw_masks(plan.sites, n_draws, seed, plan.device, seeds)
@@ -272,9 +263,8 @@ def chunks(
             start += rows
             continue
         except CallsChanged:
-            if plan.renew is None:
-                raise
-            plan, rows = plan.renew(), 0
+            varying = replace(plan, found=replace(plan.found, varies=True))
+            plan, rows = plan.renew() if plan.renew else varying, 0
             continue
         except RuntimeError as error:
             if not _is_out_of_memory(error) or rows == draws == 1:
@@ -289,6 +279,7 @@ def _run(
     plan: Plan, strategy: str, x: Any, masks: Masks, n_draws: int, draws_at_once: int
 ) -> Tensor:
     if not masks:
+        masked_pass(plan.forward, x, {}, ())  # there may be a dropout by now
         return (output := plan.forward(x)).expand(n_draws, *output.shape)
     run = STRATEGIES[strategy]
     parts = [
@@ -316,14 +307,3 @@ def _chunk_size(plan: Plan, strategy: str, n_draws: int) -> tuple[int, int]:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def warn_if_not_random(plan: Plan) -> None:
-    """Say it if no dropout is active."""
-    if not plan.sites and not plan.extra_dropout:
-        warnings.warn(
-            "the module must have a dropout with a rate above 0 to draw from. Got none, so that "
-            "all draws are the same and their spread is 0. Add a dropout or raise its rate.",
-            UserWarning,
-            stacklevel=3,
-        )

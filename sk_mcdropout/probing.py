@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -32,6 +33,9 @@ class Probe:
         the first dropout, and of the widest activation after it.
     writes_input : bool
         Whether the module changes its input in place.
+    varies : bool
+        Whether the dropout calls depend on the values of the input, as those in a loop may that
+        runs until something holds. The calls are then those for the first row.
     """
 
     sites: tuple[DropoutSite, ...]
@@ -39,6 +43,7 @@ class Probe:
     bytes_masked: int
     bytes_after: int
     writes_input: bool
+    varies: bool = False
 
 
 class Recorder:
@@ -49,20 +54,22 @@ class Recorder:
         self.calls: list[tuple[str, str, float, torch.dtype]] = []
         self.inputs: list[tuple[tuple[int, ...], Tensor]] = []
         self.widest = {"before": 0, "masked": 0, "after": 0}
+        self.asked: dict[tuple, int] = {}  # where values were asked for, and at which call
+        self.asks_in_a_loop = False
 
     def on_dropout(self, func: Callable, x: Tensor, p: float) -> None:
-        path = self.path()
-        if not 0 <= p <= 1:
-            raise ValueError(f"the rate must lie in [0, 1]. Got {p} in the submodule {path!r}.")
-        self.calls.append((path, KINDS[func], p, x.dtype))
+        self.calls.append((self.path(), KINDS[func], p, x.dtype))
         self.inputs.append((mask_shape(func, x), x))
         if p > 0 and not self.widest["masked"]:
             self.widest["masked"] = x.numel() * x.element_size()
 
-    def on_result(self, result: Any) -> None:
+    def on_result(self, func: Callable, result: Any) -> None:
         if isinstance(result, Tensor):
             when = "after" if self.widest["masked"] else "before"
             self.widest[when] = max(self.widest[when], result.numel() * result.element_size())
+        elif func in _VALUES:
+            place, call = _place(), sum(call[2] > 0 for call in self.calls)
+            self.asks_in_a_loop |= self.asked.setdefault(place, call) < call
 
     def path(self) -> str:
         """Name the innermost known module among those that are running."""
@@ -102,6 +109,15 @@ def probe(
     fewer, more, *outputs = _two_passes(paths, forward, rows)
     written: list[int] = []
     map_tensors(lambda t: written.append(t._version), rows)
+    if _calls_vary(fewer, more, paths, forward, first_rows(x, 3)):
+        recorder, _ = _one_pass(paths, forward, first_rows(x, 1))
+        first = zip(recorder.calls, recorder.inputs, strict=True)
+        sites = tuple(
+            DropoutSite(path, kind, p, shape, call, None, dtype)
+            for call, ((path, kind, p, dtype), (shape, _)) in enumerate(first)
+            if p
+        )
+        return Probe(sites, 0, 0, 0, any(written), varies=True), *outputs
     sites = _sites(fewer, more)
     if None in sites:  # rows that look alike: tell them apart by noise
         fewer, more, *_ = _two_passes(paths, forward, map_tensors(_noisy, first_rows(x, 3)))
@@ -110,22 +126,48 @@ def probe(
     return Probe(sites, before, masked, after, any(written)), *outputs
 
 
+def _one_pass(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], rows: Any) -> tuple:
+    """Pass some rows without dropout."""
+    recorder = Recorder(paths)
+    with InterceptDropout(recorder.on_dropout, recorder.on_result):
+        return recorder, forward(rows)
+
+
 def _two_passes(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], rows: Any) -> tuple:
     """Pass two of three rows, then all of them, without dropout."""
-    recorders, outputs = [], []
-    for some in (first_rows(rows, 2), rows):
-        recorder = Recorder(paths)
-        with InterceptDropout(recorder.on_dropout, recorder.on_result):
-            outputs.append(forward(some))
-        recorders.append(recorder)
-    fewer, more = recorders
-    if fewer.calls != more.calls:
-        raise NotImplementedError(
-            "a forward pass must make the same dropout calls for every number of rows. Got "
-            f"{len(fewer.calls)} calls for 2 rows and {len(more.calls)} for 3. "
-            "Make the calls independent of the batch."
-        )
-    return fewer, more, *outputs
+    fewer, two = _one_pass(paths, forward, first_rows(rows, 2))
+    more, three = _one_pass(paths, forward, rows)
+    return fewer, more, two, three
+
+
+def _calls_vary(
+    fewer: "Recorder", more: "Recorder", paths: dict, forward: Callable, rows: Any
+) -> bool:
+    """Tell whether the dropout calls depend on the values of the input."""
+    if fewer.calls != more.calls or more.asks_in_a_loop:
+        return True
+    if not more.asked:  # the code cannot know the values
+        return False
+    each = (map_tensors(partial(torch.narrow, dim=0, start=i, length=1), rows) for i in range(3))
+    return any(_one_pass(paths, forward, row)[0].calls != more.calls for row in each)
+
+
+# The functions by which code gets at the values of a tensor, to decide on them.
+_VALUES = {
+    *(Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.__array__),
+    *(Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.equal, Tensor.allclose),
+    *(Tensor.is_nonzero, torch.is_nonzero, torch.equal, torch.allclose),
+}
+
+
+def _place() -> tuple:
+    """Name the line of code that is running, and those that called it."""
+    place = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        place.append((frame.f_code, frame.f_lineno, id(frame.f_locals.get("self"))))
+        frame = frame.f_back
+    return tuple(place)
 
 
 def _noisy(x: Tensor) -> Tensor:
@@ -256,7 +298,7 @@ class _DrawRecorder(Recorder):
         self.state = torch.get_rng_state()
         self.drawers: list[str] = []
 
-    def on_result(self, result: Any) -> None:
+    def on_result(self, func: Callable, result: Any) -> None:
         state = torch.get_rng_state()
         if not torch.equal(state, self.state):
             self.drawers.append(self.path())

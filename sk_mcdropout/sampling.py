@@ -11,10 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from .evaluating import evaluating
-from .plans import Plan, chunks, prepare, warn_if_not_random
+from .plans import Plan, chunks, prepare
 from .rows import count_rows, gather_rows
 from .strategies import STRATEGIES
 from .summary import mean_and_std_over_draws
+from .warned import warn_if_not_random
 
 __all__ = ["STRATEGIES", "DropoutSites", "dropout_sites", "mean_and_std", "sample"]
 
@@ -70,7 +71,9 @@ def sample(
     Warns
     -----
     UserWarning
-        If no dropout has a rate above 0: all draws are then the same.
+        If no dropout has a rate above 0: all draws are then the same. If the dropout calls depend
+        on the values of the input: each row is then sampled by itself, one draw after the other,
+        whatever the strategy and the batch size.
 
     References
     ----------
@@ -141,7 +144,9 @@ class DropoutSites(list):
     Attributes
     ----------
     strategies : tuple of str
-        The strategies that are used; of two, the second for many rows of wide layers.
+        The strategies that are used; of two, the second for many rows of wide layers. It is
+        "row by row" where the dropout calls depend on the values of the input; the list has then
+        those for the first row.
     refused : dict
         The strategies that were tried and do not take the module, each with the reason.
 

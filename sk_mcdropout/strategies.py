@@ -7,19 +7,36 @@ held against it.
 
 import itertools
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .dropouts import DropoutSite, InterceptDropout, Mask, check_calls, draw_mask, fit_mask
+from .dropouts import (
+    KINDS,
+    DropoutSite,
+    InterceptDropout,
+    Mask,
+    check_calls,
+    draw_mask,
+    fit_mask,
+    mask_shape,
+)
 from .lazy import by_thinning, by_weights
 from .rows import count_rows, first_rows, map_tensors
 
-__all__ = ["STRATEGIES", "agree", "agreeing_strategies", "draw_masks", "take_draws"]
+__all__ = [
+    "STRATEGIES",
+    "agree",
+    "agreeing_strategies",
+    "draw_masks",
+    "masked_pass",
+    "row_by_row",
+    "take_draws",
+]
 
 # The place among the masks where the seeds of the draws are: no dropout call has this number.
 SEEDS = -1
@@ -29,7 +46,7 @@ Masks = dict[int, Mask]
 Sites = tuple[DropoutSite, ...]
 
 
-def _masked_pass(
+def masked_pass(
     forward: Forward, x: Any, masks: Masks, sites: Sites, inplace: bool = True
 ) -> Tensor:
     """Run one forward pass; the i-th dropout call applies ``masks[i]``, if there is one."""
@@ -50,7 +67,7 @@ def _masked_pass(
 
 def _by_vmap(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Map over the masks; what comes before the first dropout is computed once."""
-    return torch.vmap(lambda masks: _masked_pass(forward, x, masks, sites, inplace=False))(masks)
+    return torch.vmap(lambda masks: masked_pass(forward, x, masks, sites, inplace=False))(masks)
 
 
 def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
@@ -61,7 +78,7 @@ def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
         site.call: tuple(_fold_mask(part, site, n_rows) for part in masks[site.call])
         for site in sites
     }
-    return _masked_pass(forward, repeated, folded, sites).unflatten(0, (n_draws, n_rows))
+    return masked_pass(forward, repeated, folded, sites).unflatten(0, (n_draws, n_rows))
 
 
 def _fold_mask(mask: Tensor, site: DropoutSite, n_rows: int) -> Tensor:
@@ -75,11 +92,64 @@ def _by_loop(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Run one pass per draw."""
     draws = []
     for t in range(_n_draws(masks)):
-        own = take_draws(masks, t)
-        if SEEDS in own:
-            torch.manual_seed(int(own[SEEDS][0]))
-        draws.append(_masked_pass(forward, x, own, sites))
+        _seed_torch(masks, t)
+        draws.append(masked_pass(forward, x, take_draws(masks, t), sites))
     return torch.stack(draws)
+
+
+def _seed_torch(masks: Masks, t: int) -> None:
+    """Seed torch for a draw, if there are modules that draw by themselves."""
+    if SEEDS in masks:
+        torch.manual_seed(int(masks[SEEDS][0][t]))
+
+
+def row_by_row(
+    forward: Forward, x: Any, n_draws: int, seed: int, device: torch.device, seeds: bool = False
+) -> Iterator[Tensor]:
+    """Yield the draws for one row after the other: each makes the dropout calls that it needs.
+
+    Parameters
+    ----------
+    forward : callable
+        Answers the output for an input.
+    x : Tensor, mapping or sequence of Tensor
+        The input.
+    n_draws : int
+        Number of draws.
+    seed : int
+        Seed of the masks. A call has the masks that it has in a batch.
+    device : torch.device
+        Where the module is.
+    seeds : bool
+        Whether to seed torch before each draw.
+
+    Yields
+    ------
+    Tensor of shape (n_draws, 1, ...)
+        The draws for the next row.
+    """
+    masks_of = cache(partial(draw_mask, n_draws=n_draws, seed=seed, device=device))
+    before_each = draw_masks((), n_draws, seed, device, seeds)
+    for i in range(count_rows(x)):
+        row = map_tensors(partial(torch.narrow, dim=0, start=i, length=1), x)
+        own_pass = partial(_own_pass, forward, row, masks_of, before_each)
+        yield torch.stack([own_pass(t) for t in range(n_draws)])
+
+
+def _own_pass(forward: Forward, row: Any, masks_of: Callable, before: Masks, t: int) -> Tensor:
+    """Run one pass of one row, with masks for each dropout call that it makes."""
+    calls = itertools.count()
+
+    def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
+        call = next(calls)
+        if p == 0:
+            return None
+        site = DropoutSite("", KINDS[func], p, mask_shape(func, x), call, None, x.dtype)
+        return tuple(part[t] for part in masks_of(site))
+
+    _seed_torch(before, t)
+    with InterceptDropout(on_dropout):
+        return forward(row)
 
 
 def take_draws(masks: Masks, draws: int | slice) -> Masks:

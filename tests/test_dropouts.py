@@ -323,11 +323,6 @@ def test_rows_on_two_axes_are_refused_by_name():
         sample(net, torch.ones(5, 4), 5)
 
 
-def test_calls_that_depend_on_the_number_of_rows_are_refused():
-    with pytest.raises(NotImplementedError, match="Got 0 calls for 2 rows and 1 for 3"):
-        sample(Function(lambda x: F.dropout(x) if len(x) == 3 else x), torch.ones(5, 4), 5)
-
-
 def test_the_sites_say_where_each_dropout_is_and_what_it_does():
     inner = Function(lambda x: F.alpha_dropout(x.transpose(0, 1), 0.2).transpose(0, 1))
     net = nn.Sequential(nn.Dropout(0.0), nn.Sequential(nn.Dropout1d(0.1), inner))

@@ -230,18 +230,6 @@ def test_equal_first_rows_do_not_hide_where_the_rows_are(net, x, strategy, value
     assert_close(sample(net, x[[4, 0, 3]], 5, strategy=strategy), expected[:, [4, 0, 3]])
 
 
-@pytest.mark.parametrize("strategy", ["loop", "auto"])
-def test_rows_that_need_other_numbers_of_steps_are_refused(strategy):
-    def forward(x):
-        while x.abs().max() > 1:
-            x = F.dropout(x, 0.5) / 4
-        return x
-
-    x = torch.tensor([[1.5], [1.5], [1.5], [90.0]])
-    with pytest.raises(NotImplementedError, match="the same dropout calls for every input"):
-        sample(Function(forward), x, 5, strategy=strategy)
-
-
 @pytest.mark.parametrize("name", ["whole transformer"])
 def test_each_dropout_of_a_transformer_is_named_in_the_order_of_the_calls(net, x):
     sites = dropout_sites(net, x)
