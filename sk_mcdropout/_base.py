@@ -1,10 +1,10 @@
 """What turns a skorch net into a scikit-learn estimator that draws.
 
 `MCDropoutMixin` stands left of a skorch net class. It gives the net scikit-learn's contract
-(parameters, validation, seeds), a fast way to fetch batches, and `_over_draws`.
+(parameters, validation, seeds); how it draws is in `_draws`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from types import MappingProxyType
@@ -15,38 +15,23 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_consistent_length, validate_data
-from skorch import NeuralNet
-from skorch.dataset import unpack_data
-from skorch.utils import is_dataset, to_device, to_tensor
-from torch import Tensor, nn
+from skorch.utils import is_dataset
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
-from ._data import (
-    TABLE,
-    BatchDataset,
-    OneBatch,
-    batch_loader,
-    by_rows,
-    cast,
-    first_output,
-    is_table,
-    takes_columns,
-)
+from ._data import TABLE, cast, first_output, is_table, takes_columns
+from ._draws import DrawsMixin
 from ._steps import clear_gradients, set_mode, takes_fused_step, without_decay
 from .concrete import regularised_parameters
-from .evaluating import evaluating
 from .generators import borrowed_generators
 from .modules import MLP, set_rates
-from .plans import chunks, prepare
-from .rows import count_rows, counted, first_rows, gather_rows
+from .rows import first_rows
 from .sampling import DropoutSites
-from .warned import warn_if_not_random
 
 __all__ = ["MCDropoutMixin"]
 
 
-class MCDropoutMixin:
+class MCDropoutMixin(DrawsMixin):
     """Fit like scikit-learn, train like skorch, and draw with dropout on."""
 
     # skorch sets these in ``__init__``, where scikit-learn allows nothing but parameters.
@@ -215,24 +200,6 @@ class MCDropoutMixin:
     def _check_table(self, X, reset=False):
         return validate_data(self, X, reset=reset, **TABLE)
 
-    def get_iterator(self, dataset, training=False):
-        """Answer an iterator over batches, as skorch does.
-
-        Batches are fetched whole where the dataset and the iterator are the default ones. The
-        order of the rows is left alone by samplers of the user's own, and predictions do not
-        touch torch's global generator.
-        """
-        prefix = "iterator_train" if training else "iterator_valid"
-        iterator = getattr(self, prefix)
-        if isinstance(dataset, OneBatch):
-            return [(dataset.X, None)]
-        if iterator is not DataLoader:
-            return super().get_iterator(by_rows(dataset), training)
-        params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
-        if not training:
-            params.setdefault("generator", torch.Generator())
-        return batch_loader(dataset, params)
-
     def _set_training(self, training=True):
         for module in self._torch_modules():
             set_mode(module, training)
@@ -251,86 +218,6 @@ class MCDropoutMixin:
         if takes_fused_step(kind, self.module_, groups, params):
             params["fused"] = True
         return (groups, *args[1:]), params
-
-    def forward_iter(self, X, training=False, device="cpu"):
-        """Yield the outputs batch by batch, in the order of the rows.
-
-        Parameters
-        ----------
-        X : array, tensor, Dataset, ...
-            Inputs, as for `fit`.
-        training : bool
-            Whether the module trains.
-        device : str
-            Where the outputs are put.
-
-        Yields
-        ------
-        Tensor or tuple of Tensor
-            The output for one batch.
-        """
-        # skorch would shuffle the rows with the iterator of training.
-        for batch in self.get_iterator(self.get_dataset(X), training=False):
-            yield to_device(self.evaluation_step(batch, training=training), device)
-
-    # -- drawing ---------------------------------------------------------------------------
-
-    def _over_draws(self, X, reduce: Callable, n_draws, seed, spread=True, axis=0) -> tuple:
-        """Answer ``reduce(draws)``, a tuple of tensors with the rows on an axis, for all rows.
-
-        ``draws`` are the outputs of the net, of shape (n_draws, n_some_rows, ...). A spread that
-        is 0 for want of dropout is said if the caller wants the spread.
-        """
-        answers: list[tuple] = []
-        with self._evaluating(), tqdm(disable=not self.verbose) as progress:
-            for x in self._inputs(X):
-                plan = self._plan(x)
-                if spread and not answers:
-                    warn_if_not_random(plan)
-                parts = map(reduce, counted(chunks(plan, x, n_draws, seed), progress))
-                answers.append(gather_rows(parts, count_rows(x), axis))
-        whole = zip(*answers, strict=True)
-        return answers[0] if len(answers) == 1 else tuple(torch.cat(t, axis) for t in whole)
-
-    def _plan(self, x):
-        kind, extra = type(self), self.extra_dropout
-        return prepare(self.module_, x, forward=self._forward, way=kind, extra_dropout=extra)
-
-    @property
-    def _forward(self):
-        """The way of one batch through the net, with all that a subclass or skorch overrides."""
-        if type(self).forward_iter is not MCDropoutMixin.forward_iter:
-            return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
-        if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
-            return self.infer
-        return lambda x: self.evaluation_step((x, None), training=False)
-
-    def _evaluating(self):
-        return evaluating(*self._torch_modules(), extra_dropout=self.extra_dropout)
-
-    def _torch_modules(self):
-        parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
-        return [part for part in parts if isinstance(part, nn.Module)]
-
-    def _inputs(self, X, y=None) -> Iterator[Any]:
-        """Yield the inputs as tensors: a table at once, anything else batch by batch."""
-        if isinstance(X, np.ndarray) and self._reads_plainly():
-            yield torch.from_numpy(X)
-            return
-        for batch in self.get_iterator(self.get_dataset(X, y), training=False):
-            x = unpack_data(batch)[0]
-            yield x if isinstance(x, Tensor) else to_tensor(x, device="cpu")
-
-    def _reads_plainly(self):
-        """Tell whether the table need not go through a dataset and an iterator."""
-        params = {**self.get_params_for("iterator_valid"), **self.get_params_for("dataset")}
-        return (
-            self.dataset is BatchDataset
-            and self.iterator_valid is DataLoader
-            and not params
-            and type(self).get_iterator is MCDropoutMixin.get_iterator
-            and type(self).get_dataset is NeuralNet.get_dataset
-        )
 
     def _check_inputs(self, X):
         """Validate and cast a table; leave alone what is skorch's."""

@@ -5,15 +5,17 @@ steps, with the dropout as a call of its own, and only where its rate is above 0
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["COMPOSITES", "rate_of"]
+__all__ = ["COMPOSITES", "one_mask_for_all_steps", "rate_of"]
 
 # Answers its input with dropout: called with (function, input, p).
 Dropout = Callable[[Callable, Tensor, float], Tensor]
@@ -98,16 +100,63 @@ def _recurrent(function: Callable) -> Callable:
             last.append(own)
             if layer < n_layers - 1:
                 x = dropout(F.dropout, x, p)
+                if x.shape[0 if batch_first else 1] != states[0].shape[1]:  # torch might abort
+                    raise ValueError("the states of a recurrent net have another size than x")
         return (x, *(torch.cat(parts) for parts in zip(*last, strict=True)))
 
     return run
 
 
+_RECURRENT = {f: _recurrent(f) for f in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)}
 COMPOSITES: dict[Callable, Callable] = {
     F.multi_head_attention_forward: _multi_head_attention,
     F.scaled_dot_product_attention: _scaled_dot_product_attention,
-    **{f: _recurrent(f) for f in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)},
+    **_RECURRENT,
 }
+
+
+class _OneMaskForAllSteps(TorchFunctionMode):
+    """Run recurrent nets with one mask for all time steps, in training and, if seen, in eval."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Handle one torch function; torch calls this."""
+        if func not in _RECURRENT or rate_of(func, args, kwargs or {}) == 0:
+            return func(*args, **(kwargs or {}))
+        *_, train, _, batch_first = args
+        time = 1 if batch_first else 0
+
+        def dropout(_: Callable, x: Tensor, p: float) -> Tensor:
+            return F.dropout1d(x.movedim(time, -1), p, train).movedim(-1, time)
+
+        return _RECURRENT[func](dropout, self, *args)
+
+
+@contextmanager
+def one_mask_for_all_steps(module: nn.Module) -> Iterator[None]:
+    """Let the recurrent nets of a module have one dropout mask for all time steps.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module that will be run.
+
+    Raises
+    ------
+    ValueError
+        If it has no recurrent net with dropout between its layers.
+
+    References
+    ----------
+    Gal & Ghahramani (2016), "A theoretically grounded application of dropout in recurrent neural
+    networks", section 4: the masks between the layers; torch has none on the states.
+    """
+    if not any(isinstance(part, nn.RNNBase) and part.num_layers > 1 for part in module.modules()):
+        raise ValueError(
+            "`variational_rnn` must be False for a module without dropout inside of a recurrent "
+            "net: an `nn.LSTM`, `nn.GRU` or `nn.RNN` of several layers. Got True. Leave it out."
+        )
+    with _OneMaskForAllSteps():
+        yield
 
 
 def rate_of(func: Callable, args: tuple, kwargs: dict) -> float:

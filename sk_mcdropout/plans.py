@@ -30,7 +30,7 @@ from .strategies import (
 )
 from .warned import warn_if_missed, warn_if_rows_mix, warn_of_single_rows
 
-__all__ = ["Plan", "chunks", "prepare"]
+__all__ = ["Plan", "call", "chunks", "prepare"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
@@ -83,7 +83,7 @@ def prepare(
     forward: Callable[[Any], Any] | None = None,
     strategy: str = "auto",
     extra_dropout: tuple[type, ...] = (),
-    way: type | None = None,
+    way: Hashable = None,
     anew: bool = False,
 ) -> Plan:
     """Find the dropouts of a module and the strategies to sample it. Needs `evaluating`.
@@ -100,8 +100,8 @@ def prepare(
         A name in ``STRATEGIES``, or ``"auto"``.
     extra_dropout : tuple of class
         Modules that draw by themselves, as given to `evaluating`.
-    way : type, optional
-        The class that gives ``forward``: what was found out about one is not used for another.
+    way : hashable, optional
+        What ``forward`` is: what was found out about one way is not used for another.
     anew : bool
         Whether to find out anew what is known from an earlier call.
 
@@ -117,7 +117,7 @@ def prepare(
     if extra_dropout:
         strategy = _check_extra(module, strategy, extra_dropout)
     count_rows(x)
-    first = partial(_first_output, forward or partial(_call, module))
+    first = partial(_first_output, forward or partial(call, module))
     known = _remembered.setdefault(module, {})
     key = (strategy, way, _kind_of(x), _state_of(module))
     renew = None
@@ -128,7 +128,7 @@ def prepare(
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
         known[key] = _find_out(module, first, x, strategy)
-        warn_if_missed(missed_dropouts(module, x, _call, extra_dropout))
+        warn_if_missed(missed_dropouts(module, x, call, extra_dropout))
     found, strategies, refused, device = known[key]
     if found.writes_input:
         first = partial(_on_copy, first)
@@ -169,7 +169,8 @@ def _check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ..
     return "loop"
 
 
-def _call(module: nn.Module, x: Any) -> Any:
+def call(module: nn.Module, x: Any) -> Any:
+    """Call a module with x, the arguments of a tuple and the keywords of a mapping."""
     if isinstance(x, Mapping):
         return module(**x)
     return module(*x) if isinstance(x, tuple) else module(x)

@@ -46,6 +46,8 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         a module instance the net is then a copy of it.
     extra_dropout : tuple of class, default=()
         Modules of your own that draw random numbers by hand in training mode; see `sample`.
+    variational_rnn : bool, default=False
+        Whether recurrent nets are trained and drawn with one mask for all steps; see `sample`.
     noise : float, {"estimate", "heteroscedastic"} or None, default=None
         Standard deviation of the noise of the observations, in the units of y. ``"estimate"``
         finds, for each target, the one under which rows held out of training are likeliest:
@@ -135,6 +137,7 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="both"), None],
         "extra_dropout": [tuple],
+        "variational_rnn": ["boolean"],
         "noise": [
             Interval(Real, 0, None, closed="left"),
             StrOptions({"estimate", "heteroscedastic"}),
@@ -155,6 +158,7 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         n_draws=100,
         dropout=None,
         extra_dropout=(),
+        variational_rnn=False,
         noise=None,
         normalize_y=True,
         random_state=None,
@@ -184,6 +188,7 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         self.n_draws = n_draws
         self.dropout = dropout
         self.extra_dropout = extra_dropout
+        self.variational_rnn = variational_rnn
         self.noise = noise
         self.normalize_y = normalize_y
         self.random_state = random_state

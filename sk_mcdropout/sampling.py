@@ -5,13 +5,15 @@ by every row, so that draw ``t`` is a function of ``x``. The masks are drawn up 
 and how they are applied (``STRATEGIES``) is a matter of speed only.
 """
 
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
 
+from .composites import one_mask_for_all_steps
 from .evaluating import evaluating
-from .plans import Plan, chunks, prepare
+from .plans import Plan, call, chunks, prepare
 from .rows import count_rows, gather_rows
 from .strategies import STRATEGIES
 from .summary import mean_and_std_over_draws
@@ -29,6 +31,7 @@ def sample(
     strategy: str = "auto",
     batch_size: int | None = None,
     extra_dropout: tuple[type, ...] = (),
+    variational_rnn: bool = False,
 ) -> Tensor:
     """Draw outputs of a module with its dropout switched on.
 
@@ -57,6 +60,9 @@ def sample(
         give a rate to a function. Just these are in training mode while sampling, with torch
         seeded for each draw. This runs one pass per draw; what they draw by hand depends on the
         batch, as each row has numbers of its own.
+    variational_rnn : bool
+        Whether the dropout between the layers of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` has one
+        mask for all time steps [2]_, for nets that were trained so. Torch draws one per step.
 
     Returns
     -------
@@ -77,7 +83,9 @@ def sample(
 
     References
     ----------
-    Gal & Ghahramani (2016), "Dropout as a Bayesian approximation", section 4.
+    .. [1] Gal & Ghahramani (2016), "Dropout as a Bayesian approximation", section 4.
+    .. [2] Gal & Ghahramani (2016), "A theoretically grounded application of dropout in recurrent
+       neural networks", section 4.
 
     Examples
     --------
@@ -89,7 +97,7 @@ def sample(
     """
     _check_numbers(n_draws, 1, seed, batch_size)
     with evaluating(module, extra_dropout=extra_dropout):
-        plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
+        plan = _plan(module, x, strategy, extra_dropout, variational_rnn)
         warn_if_not_random(plan)
         parts = ((draws,) for draws in chunks(plan, x, n_draws, seed, batch_size))
         return gather_rows(parts, count_rows(x), axis=1)[0]
@@ -104,6 +112,7 @@ def mean_and_std(
     strategy: str = "auto",
     batch_size: int | None = None,
     extra_dropout: tuple[type, ...] = (),
+    variational_rnn: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Answer the mean and the standard deviation of a module's draws.
 
@@ -126,11 +135,22 @@ def mean_and_std(
     """
     _check_numbers(n_draws, 2, seed, batch_size)
     with evaluating(module, extra_dropout=extra_dropout):
-        plan = prepare(module, x, strategy=strategy, extra_dropout=extra_dropout)
+        plan = _plan(module, x, strategy, extra_dropout, variational_rnn)
         warn_if_not_random(plan)
         parts = map(mean_and_std_over_draws, chunks(plan, x, n_draws, seed, batch_size))
         mean, std = gather_rows(parts, count_rows(x))
     return mean, std
+
+
+def _plan(module: nn.Module, x: Any, strategy: str, extra: tuple[type, ...], rnn: bool) -> Plan:
+    forward = partial(_by_one_mask, module) if rnn else None
+    way = one_mask_for_all_steps if rnn else None
+    return prepare(module, x, forward=forward, strategy=strategy, extra_dropout=extra, way=way)
+
+
+def _by_one_mask(module: nn.Module, x: Any) -> Any:
+    with one_mask_for_all_steps(module):
+        return call(module, x)
 
 
 class DropoutSites(list):
