@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ._data import BatchDataset, OneBatch, batch_loader, by_rows, first_output
 from .composites import one_mask_for_all_steps
 from .evaluating import evaluating
-from .plans import chunks, prepare
+from .plans import chunks, prepare, refuse_no_effect
 from .rows import count_rows, counted, gather_rows
 from .warned import warn_if_not_random
 
@@ -103,7 +103,9 @@ class DrawsMixin:
                 plan = self._plan(x)
                 if spread and not answers:
                     warn_if_not_random(plan)
-                parts = map(reduce, counted(chunks(plan, x, n_draws, seed), progress))
+                draws = chunks(plan, x, n_draws, seed)
+                draws = refuse_no_effect(draws, plan, x) if spread else draws
+                parts = map(reduce, counted(draws, progress))
                 answers.append(gather_rows(parts, count_rows(x), axis))
         whole = zip(*answers, strict=True)
         return answers[0] if len(answers) == 1 else tuple(torch.cat(t, axis) for t in whole)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from .concrete import learned_rates
 from .dropouts import CallsChanged, DropoutSite
-from .probing import Probe, missed_dropouts, probe
-from .rows import count_rows, map_tensors
+from .probing import Probe, missed_dropouts, noisy, probe
+from .rows import count_rows, first_rows, map_tensors
 from .strategies import (
     STRATEGIES,
     Forward,
@@ -30,7 +30,7 @@ from .strategies import (
 )
 from .warned import warn_if_missed, warn_if_rows_mix, warn_of_single_rows
 
-__all__ = ["Plan", "call", "chunks", "prepare"]
+__all__ = ["Plan", "call", "chunks", "prepare", "refuse_no_effect"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
@@ -308,3 +308,38 @@ def _chunk_size(plan: Plan, strategy: str, n_draws: int) -> tuple[int, int]:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def refuse_no_effect(draws: Iterator[Tensor], plan: Plan, x: Any) -> Iterator[Tensor]:
+    """Pass draws on; refuse a module whose output has nothing of its dropouts.
+
+    For some rows all draws are equal by right, as for zeros before a dropout. So that an error does
+    not depend on the rows, it is raised only if random numbers, with half of all units dropped,
+    make no difference either.
+    """
+    differ = not plan.sites or bool(plan.extra_dropout) or plan.found.varies
+    for some in draws:
+        differ = differ or _differ(some)
+        yield some
+    if differ or len(some) == 1:
+        return
+    masks = draw_masks([replace(s, p=0.5) for s in plan.sites if s.p < 1], 8, 0, plan.device)
+    rows = first_rows(x, 3)
+    for numbers in (map_tensors(noisy, rows), map_tensors(lambda t: noisy(t * 0), rows)):
+        if not masks:
+            return
+        tried = STRATEGIES["loop"](plan.forward, numbers, masks, plan.sites)
+        if not torch.equal(tried, tried[:1].expand_as(tried)):
+            return
+    raise ValueError(
+        "the output of the module must depend on its dropouts. Got rates above 0, and yet the same "
+        "output in each draw, for random inputs as well. Look at `dropout_sites(module, x)`, and "
+        "where what these dropouts give goes to."
+    )
+
+
+def _differ(draws: Tensor) -> bool:
+    """Tell whether any draws differ by more than rounding."""
+    rounding = 8 * torch.finfo(draws.dtype).eps * draws[0].abs()
+    pairs = (draws[-1], draws)  # the last draw most often tells
+    return any(bool(((other - draws[0]).abs() > rounding).any()) for other in pairs)

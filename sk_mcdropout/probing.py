@@ -17,7 +17,7 @@ from .dropouts import KINDS, DropoutSite, InterceptDropout, mask_shape
 from .generators import borrowed_generators
 from .rows import first_rows, map_tensors
 
-__all__ = ["Probe", "missed_dropouts", "probe"]
+__all__ = ["Probe", "missed_dropouts", "noisy", "probe"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def probe(
         return Probe(sites, 0, 0, 0, any(written), varies=True), *outputs
     sites = _sites(fewer, more)
     if None in sites:  # rows that look alike: tell them apart by noise
-        fewer, more, *_ = _two_passes(paths, forward, map_tensors(_noisy, first_rows(x, 3)))
+        fewer, more, *_ = _two_passes(paths, forward, map_tensors(noisy, first_rows(x, 3)))
         sites = _sites(fewer, more, take_first=True)
     before, masked, after = (size // 3 for size in more.widest.values())
     return Probe(sites, before, masked, after, any(written)), *outputs
@@ -170,7 +170,8 @@ def _place() -> tuple:
     return tuple(place)
 
 
-def _noisy(x: Tensor) -> Tensor:
+def noisy(x: Tensor) -> Tensor:
+    """Add normal noise to x, the same at each call; whole numbers are left as they are."""
     if not x.is_floating_point():
         return x
     noise = np.random.default_rng(0).normal(size=x.shape)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .composites import one_mask_for_all_steps
 from .evaluating import evaluating
-from .plans import Plan, call, chunks, prepare
+from .plans import Plan, call, chunks, prepare, refuse_no_effect
 from .rows import count_rows, gather_rows
 from .strategies import STRATEGIES
 from .summary import mean_and_std_over_draws
@@ -73,6 +73,8 @@ def sample(
     ------
     NotImplementedError
         If a dropout cannot be sampled; the message names the submodule.
+    ValueError
+        If all draws are equal although there are rates above 0, and not because of these rows.
 
     Warns
     -----
@@ -99,7 +101,8 @@ def sample(
     with evaluating(module, extra_dropout=extra_dropout):
         plan = _plan(module, x, strategy, extra_dropout, variational_rnn)
         warn_if_not_random(plan)
-        parts = ((draws,) for draws in chunks(plan, x, n_draws, seed, batch_size))
+        draws = refuse_no_effect(chunks(plan, x, n_draws, seed, batch_size), plan, x)
+        parts = ((some,) for some in draws)
         return gather_rows(parts, count_rows(x), axis=1)[0]
 
 
@@ -137,8 +140,8 @@ def mean_and_std(
     with evaluating(module, extra_dropout=extra_dropout):
         plan = _plan(module, x, strategy, extra_dropout, variational_rnn)
         warn_if_not_random(plan)
-        parts = map(mean_and_std_over_draws, chunks(plan, x, n_draws, seed, batch_size))
-        mean, std = gather_rows(parts, count_rows(x))
+        draws = refuse_no_effect(chunks(plan, x, n_draws, seed, batch_size), plan, x)
+        mean, std = gather_rows(map(mean_and_std_over_draws, draws), count_rows(x))
     return mean, std
 
 

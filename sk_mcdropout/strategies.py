@@ -7,7 +7,7 @@ held against it.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -171,7 +171,7 @@ STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
 
 
 def draw_masks(
-    sites: Sites, n_draws: int, seed: int, device: torch.device, seeds: bool = False
+    sites: Sequence[DropoutSite], n_draws: int, seed: int, device: torch.device, seeds: bool = False
 ) -> Masks:
     """Draw the masks of all dropout calls; small ones are kept for the next time.
 
