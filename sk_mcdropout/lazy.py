@@ -1,9 +1,10 @@
 """Two fast strategies: no mask is applied before the layer after it is known.
 
 The mask of a dropout can go into the weights of the linear layer that follows
-(`by_weights`); or the units that it drops can be left out of the two layers around it
-(`by_thinning`). Both run the module once, on stand-ins that put off linear layers,
-elementwise functions and masks until something else asks for the values.
+(`by_weights`); or the units that it drops, or the channels, can be left out of the linear layers
+and convolutions around it (`by_thinning`). Both run the module once, on stand-ins that put off
+layers, functions of one unit or channel at a time and masks until something else asks for the
+values.
 
 What comes before the first dropout has n_rows rows, what comes after n_draws x n_rows, draw
 after draw. A module that mixes the two fails here and is left to the other strategies.
@@ -35,35 +36,50 @@ _ELEMENTWISE = {
     *(Tensor.relu, Tensor.tanh, Tensor.sigmoid),
 }
 
+# Functions of one channel at a time, with which a convolution may change the size of images.
+_POOLING = {
+    *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
+    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
+    *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
+}
+
+_CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
+
 # What may be asked of a stand-in without computing it.
 _METADATA = {
     *(Tensor.size, Tensor.dim, Tensor.__len__, Tensor.numel, Tensor.is_floating_point),
     *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "is_cuda")),
+    *(getattr(Tensor, name).__get__ for name in ("requires_grad", "layout", "is_sparse")),
 }
+
+
+# Answers the values, of shape (..., n_kept, *space), for those of the kept units or channels.
+Map = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class _Node:
-    """A matrix for each draw that need not be computed yet.
+    """Units, or channels of images, for each draw that need not be computed yet.
 
-    Either ``known`` values, of shape (n_rows, width) if all draws share them or else
-    (n_draws, n_rows, width); or a linear ``layer``. Then the elementwise ``maps``, then a
-    multiplication by ``mask``, of shape (n_draws, 1, width).
+    Either ``known`` values, of shape (n_rows, *shape) if all draws share them or else
+    (n_draws, n_rows, *shape); or a linear ``layer`` or convolution. Then ``maps`` of each unit or
+    channel, then a multiplication by ``mask``, of shape (n_draws, 1, n_units, 1, ...).
     """
 
-    width: int
+    shape: tuple[int, ...]
     like: Tensor
     known: Any = None
     layer: "_Layer | None" = None
-    maps: tuple[Callable[[Tensor], Tensor], ...] = ()
+    maps: tuple[Map, ...] = ()
     mask: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A linear layer and what it is applied to."""
+    """A linear layer or a convolution, called with (x, weight, bias), and what it is applied to."""
 
     source: _Node
+    function: Callable[..., Tensor]
     weight: Tensor
     bias: Tensor | None
 
@@ -77,7 +93,7 @@ class _StandIn(Tensor):
     def __new__(cls, node: _Node, n_rows: int) -> "_StandIn":
         like = node.like
         stand_in = Tensor._make_wrapper_subclass(
-            cls, (n_rows, node.width), dtype=like.dtype, device=like.device
+            cls, (n_rows, *node.shape), dtype=like.dtype, device=like.device
         )
         stand_in.node = node
         return stand_in
@@ -113,38 +129,78 @@ class _Defer(TorchFunctionMode):
             raise NotImplementedError("dropout inside of attention or a recurrent net")
         first = args[0] if args else None
         if isinstance(first, _StandIn):
-            if func is F.linear:
-                return self._linear(*args, **kwargs)
-            if func in _ELEMENTWISE and len(args) == 1 and first.node.mask is None:
-                return self._map(func, first, kwargs)
             if func in _METADATA:
                 with torch._C.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
+            put_off = self._put_off(func, first.node, args[1:], kwargs)
+            if put_off is not None:
+                return self._stand_in(put_off)
         if self.made:  # there are stand-ins only after the first dropout
             args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
         return func(*args, **kwargs)
 
     def values(self, x: _StandIn) -> Tensor:
         """Compute the rows that a stand-in stands for."""
-        values = self.evaluate(replace(x.node, mask=None), self.n_draws)
-        if values.ndim == 2:
-            values = values.expand(self.n_draws, *values.shape)
-        if x.node.mask is not None:
-            values = values * x.node.mask
-        values = values.reshape(self.n_draws * self.n_rows, x.node.width)
-        x.node = _Node(x.node.width, values, known=values.view(self.n_draws, self.n_rows, -1))
+        drawn = self.evaluate(x.node, self.n_draws)
+        values = drawn.flatten(0, 1)
+        x.node = _Node(x.node.shape, values, known=drawn)
         return values
 
     def _stand_in(self, node: _Node) -> _StandIn:
         return _StandIn(node, self.n_draws * self.n_rows)
 
-    def _linear(self, x, weight, bias=None):
-        return self._stand_in(_Node(len(weight), x.node.like, layer=_Layer(x.node, weight, bias)))
+    def _put_off(self, func: Callable, node: _Node, args: tuple, kwargs: dict) -> _Node | None:
+        """Answer the node after a function, or None if it must be computed at once."""
+        images = len(node.shape) > 1
+        if func is F.linear and not images:
+            return self._layer(F.linear, node, *args, **kwargs)
+        if func in _CONVOLUTIONS and images:
+            return self._convolution(func, node, *args, **kwargs)
+        if node.mask is not None:
+            return None
+        if func in _ELEMENTWISE and not args:
+            options = {name: value for name, value in kwargs.items() if name != "inplace"}
+            return replace(node, maps=(*node.maps, lambda values, kept: func(values, **options)))
+        if func in _POOLING and images and not kwargs.get("return_indices"):
+            pool = partial(_by_image, len(node.shape), lambda x: func(x, *args, **kwargs))
+            return replace(
+                node,
+                shape=_shape_after(lambda x: func(x, *args, **kwargs), node),
+                maps=(*node.maps, lambda values, kept: pool(values)),
+            )
+        if func is F.batch_norm:
+            return self._batch_norm(node, *args, **kwargs)
+        return None
 
-    def _map(self, func, x, kwargs):
-        options = {name: value for name, value in kwargs.items() if name != "inplace"}
-        maps = (*x.node.maps, lambda values: func(values, **options))
-        return self._stand_in(replace(x.node, maps=maps))
+    def _layer(self, function, node, weight, bias=None):
+        shape = (len(weight), *node.shape[1:])
+        return _Node(shape, node.like, layer=_Layer(node, function, weight, bias))
+
+    def _convolution(
+        self, func, node, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
+    ):
+        if groups != 1:
+            return None
+        convolve = partial(func, stride=stride, padding=padding, dilation=dilation)
+        like = torch.empty_like(weight, device="meta")
+        layer = self._layer(convolve, node, weight, bias)
+        return replace(layer, shape=_shape_after(lambda x: convolve(x, like), node))
+
+    def _batch_norm(
+        self, node, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    ):
+        if training or mean is None:
+            return None
+        scale = (var + eps).rsqrt() if weight is None else weight * (var + eps).rsqrt()
+        shift = -mean * scale if bias is None else bias - mean * scale
+        scale, shift = (part.view(-1, *[1] * (len(node.shape) - 1)) for part in (scale, shift))
+
+        def normalise(values: Tensor, kept: Tensor | None) -> Tensor:
+            if kept is None:
+                return torch.addcmul(shift, values, scale)
+            return torch.addcmul(shift[kept], values, scale[kept])
+
+        return replace(node, maps=(*node.maps, normalise))
 
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
         call = next(self.calls)
@@ -155,12 +211,14 @@ class _Defer(TorchFunctionMode):
         mask = self.masks[call]
         site = self.sites[call]
         deferred = isinstance(input, _StandIn)
-        if len(mask) == 1 and len(site.mask_shape) == 2 and site.row_axis == 0:
+        units = site.row_axis == 0 and site.split is None and len(site.mask_shape) > 1
+        if len(mask) == 1 and units and {*site.mask_shape[2:]} <= {1}:
             if deferred and input.node.mask is None:
                 return self._stand_in(replace(input.node, mask=mask[0]))
             if not deferred:
                 known = input if len(input) == self.n_rows else self._by_draw(input)
-                return self._stand_in(_Node(input.shape[1], input, known=known, mask=mask[0]))
+                node = _Node(tuple(input.shape[1:]), input, known=known, mask=mask[0])
+                return self._stand_in(node)
         return self._apply(self.values(input) if deferred else input, mask, site)
 
     def _by_draw(self, x: Tensor) -> Tensor:
@@ -178,15 +236,37 @@ class _Defer(TorchFunctionMode):
         return x.flatten(axis, axis + 1)
 
 
+def _by_image(n_axes: int, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply a function that takes one leading axis, that of the images, to values with more."""
+    answer = function(values.flatten(0, -n_axes - 1))
+    return answer.unflatten(0, values.shape[:-n_axes])
+
+
+def _shape_after(function: Callable[[Tensor], Tensor], node: _Node) -> tuple[int, ...]:
+    return tuple(function(torch.empty((0, *node.shape), device="meta")).shape[1:])
+
+
 def _all_units(node: _Node, n_draws: int) -> Tensor:
-    """Compute a node before its mask: (n_draws, n_rows, width), or (n_rows, width) if shared."""
+    """Compute a node for all draws."""
+    values = _unmasked(node)
+    if node.mask is not None:
+        values = values * node.mask
+    return values.expand(n_draws, *values.shape[-len(node.shape) - 1 :])
+
+
+def _unmasked(node: _Node) -> Tensor:
+    """Compute a node before its mask: (n_draws, n_rows, *shape), or (n_rows, *shape) if shared."""
     if node.layer is None:
         values = node.known
+    elif node.layer.function is F.linear:
+        values = _linear(_unmasked(node.layer.source), node.layer.source.mask, node.layer)
     else:
-        source = node.layer.source
-        values = _linear(_all_units(source, n_draws), source.mask, node.layer)
+        source, weight, bias = node.layer.source, node.layer.weight, node.layer.bias
+        values = _unmasked(source) if source.mask is None else _unmasked(source) * source.mask
+        convolve = partial(node.layer.function, weight=weight, bias=bias)
+        values = _by_image(len(source.shape), convolve, values)
     for function in node.maps:
-        values = function(values)
+        values = function(values, None)
     return values
 
 
@@ -205,14 +285,31 @@ def _linear(x: Tensor, mask: Tensor | None, layer: _Layer) -> Tensor:
 
 
 def _kept_units(node: _Node, n_draws: int) -> Tensor:
-    """Compute a node before its mask, draw by draw, without the units that masks drop."""
-    return torch.stack([_thinned(node, t, None) for t in range(n_draws)])
+    """Compute a node for all draws, draw by draw, without the units that masks drop."""
+    if node.mask is None:
+        return torch.stack([_thinned(node, t, None) for t in range(n_draws)])
+    draws = []
+    for t in range(n_draws):
+        kept, scale = _kept(node.mask, t)
+        some = _thinned(node, t, kept) * scale
+        whole = some.new_zeros((len(some), *node.shape))
+        draws.append(whole.index_copy_(1, kept, some))
+    return torch.stack(draws)
+
+
+def _kept(mask: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+    """Answer the numbers of the units that a mask keeps, and their scale."""
+    scale = mask[draw, 0]
+    kept = scale.flatten().nonzero().squeeze(1)
+    if not len(kept):  # torch convolves no empty images
+        kept = kept.new_zeros(1)
+    return kept, scale[kept]
 
 
 def _thinned(node: _Node, draw: int, kept: Tensor | None) -> Tensor:
-    """Compute the kept columns of a node for one draw, before its mask."""
+    """Compute the kept units of a node for one draw, before its mask: (n_rows, n_kept, ...)."""
     if node.layer is None:
-        x = node.known if node.known.ndim == 2 else node.known[draw]
+        x = node.known if node.known.ndim == len(node.shape) + 1 else node.known[draw]
         values = x if kept is None else x.index_select(1, kept)
     else:
         source, weight, bias = node.layer.source, node.layer.weight, node.layer.bias
@@ -220,12 +317,12 @@ def _thinned(node: _Node, draw: int, kept: Tensor | None) -> Tensor:
             weight, bias = weight.index_select(0, kept), None if bias is None else bias[kept]
         inputs = None
         if source.mask is not None:
-            scale = source.mask[draw, 0]
-            inputs = scale.nonzero().squeeze(1)
-            weight = weight.index_select(1, inputs).mul_(scale[inputs])
-        values = F.linear(_thinned(source, draw, inputs), weight, bias)
+            inputs, scale = _kept(source.mask, draw)
+            weight = weight.index_select(1, inputs)
+            weight *= scale.view(-1, *[1] * (weight.ndim - 2))
+        values = node.layer.function(_thinned(source, draw, inputs), weight, bias)
     for function in node.maps:
-        values = function(values)
+        values = function(values, kept)
     return values
 
 
@@ -234,10 +331,9 @@ def _run(evaluate: Callable, forward: Callable, x: Any, masks: dict, sites: tupl
     with mode:
         output = forward(x)
     check_calls(mode.made, sites)
-    if not isinstance(output, _StandIn):
-        return mode._by_draw(output)
-    values = evaluate(replace(output.node, mask=None), mode.n_draws)
-    return values if output.node.mask is None else values * output.node.mask
+    if isinstance(output, _StandIn):
+        return evaluate(output.node, mode.n_draws)
+    return mode._by_draw(output)
 
 
 by_weights = partial(_run, _all_units)

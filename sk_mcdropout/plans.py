@@ -27,6 +27,7 @@ from .strategies import (
     masked_pass,
     row_by_row,
     take_draws,
+    thinning_pays,
 )
 from .warned import warn_if_missed, warn_if_rows_mix, warn_of_single_rows
 
@@ -37,10 +38,6 @@ __all__ = ["Plan", "call", "chunks", "prepare", "refuse_no_effect"]
 _CPU_CHUNK = 4 * 2**20
 _CPU_LIMIT = 256 * 2**20
 _GPU_SHARE = 0.25
-
-# Thinning gathers weights for each draw; it pays from so many rows and saved units on.
-_LEAST_ROWS = 100
-_LEAST_SAVED = 64
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,7 @@ class Plan:
         """Answer the strategy for so many rows: thin out where it saves more than it costs."""
         if len(self.strategies) == 1:
             return self.strategies[0]
-        widest = max(self.sites, key=lambda site: site.mask_shape[-1])
-        saved = 1 - (1 - widest.p) ** 2
-        pays = n_rows >= _LEAST_ROWS and widest.mask_shape[-1] * saved >= _LEAST_SAVED
+        pays = any(thinning_pays(site, n_rows) for site in self.sites)
         return self.strategies[-1 if pays else 0]
 
 

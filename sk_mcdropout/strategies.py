@@ -36,6 +36,7 @@ __all__ = [
     "masked_pass",
     "row_by_row",
     "take_draws",
+    "thinning_pays",
 ]
 
 # The place among the masks where the seeds of the draws are: no dropout call has this number.
@@ -232,6 +233,24 @@ def agreeing_strategies(
         else:
             refused[name] = "its draws were not those of the loop"
     return tuple(agreeing) or ("loop",), refused
+
+
+def thinning_pays(site: DropoutSite, n_rows: int) -> bool:
+    """Tell whether leaving out the units that a dropout drops saves more than it costs."""
+    if len(site.mask_shape) < 2 or {*site.mask_shape[2:]} - {1}:  # not units or channels
+        return False
+    width, kept = site.mask_shape[1], 1 - site.p
+    if len(site.mask_shape) == 2:
+        return n_rows >= _LEAST_ROWS and width * (1 - kept**2) >= _LEAST_SAVED
+    blocks = math.ceil(width * kept / _BLOCK) * _BLOCK
+    return n_rows >= _LEAST_IMAGES and blocks <= _MOST_BLOCKS * width
+
+
+# Thinning gathers weights for each draw. For linear layers it pays from so many rows and saved
+# units on; for convolutions, which compute channels in blocks, if enough blocks are saved.
+_LEAST_ROWS, _LEAST_IMAGES = 100, 20
+_LEAST_SAVED = 64
+_BLOCK, _MOST_BLOCKS = 16, 0.75
 
 
 def agree(actual: Tensor, expected: Tensor) -> bool:

@@ -278,6 +278,49 @@ def conv_and_batch_norm(p):
     return nn.Sequential(*block, nn.Flatten(), nn.Dropout(p / 2), nn.Linear(3, 2))
 
 
+def trained(norm):
+    """A batch norm with statistics and weights as after training."""
+    for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+        if tensor is not None:
+            tensor.data.uniform_(0.5, 2)
+    return norm
+
+
+@entry(image, EACH, like_torch=False)
+def channels_between_convolutions(p):
+    first = nn.Conv2d(1, 3, 2), trained(nn.BatchNorm2d(3)), nn.ReLU(), nn.Dropout2d(p)
+    then = nn.Conv2d(3, 4, 3, 1, 1, bias=False), nn.MaxPool2d(2, 1), nn.SiLU(), nn.Dropout2d(p / 2)
+    last = nn.Conv2d(4, 2, 3, padding="same"), nn.AvgPool2d(2), nn.Dropout2d(p), nn.Flatten()
+    return nn.Sequential(*first, *then, *last, nn.Linear(2, 2))
+
+
+@entry(lambda n: torch.randn(n, 2, 8).double(), EACH, like_torch=False)
+def channels_of_series(p):
+    norm, plain = trained(nn.BatchNorm1d(3)), trained(nn.BatchNorm1d(4, affine=False))
+    first = nn.Conv1d(2, 3, 2, stride=2), norm, nn.Dropout1d(p), nn.Conv1d(3, 4, 2, dilation=2)
+    return nn.Sequential(
+        *first, plain, nn.Dropout1d(p), nn.Conv1d(4, 2, 1), nn.AdaptiveMaxPool1d(1)
+    )
+
+
+@entry(image, EACH)
+def convolutions_in_groups_and_transposed(p):
+    drop = nn.Conv2d(1, 4, 2), nn.Dropout2d(p)
+    groups = nn.Conv2d(4, 4, 2, groups=2), nn.Dropout2d(p / 2), nn.ConvTranspose2d(4, 2, 2)
+    return nn.Sequential(*drop, *groups, nn.Dropout2d(p), nn.Linear(3, 2))
+
+
+@entry(image, EACH)
+def places_of_the_pooling(p):
+    conv, dropout, after = nn.Conv2d(1, 3, 2), nn.Dropout2d(p), nn.Conv2d(3, 2, 1)
+
+    def forward(x):
+        values, places = F.max_pool2d(dropout(conv(x)), 2, return_indices=True)
+        return after(values) + places.sum(1, keepdim=True)
+
+    return Function(forward, conv, dropout, after)
+
+
 @entry(image, EACH)
 def dropout_before_the_last_layer(p):
     body = nn.Conv2d(1, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
