@@ -19,7 +19,7 @@ from skorch.utils import is_dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ._data import TABLE, cast, first_output, is_table, takes_columns
+from ._data import TABLE, cast, first_output, is_plain_table, is_table, takes_columns
 from ._draws import DrawsMixin
 from ._steps import clear_gradients, set_mode, takes_fused_step, without_decay
 from .concrete import regularised_parameters
@@ -198,6 +198,9 @@ class MCDropoutMixin(DrawsMixin):
         return validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True, **TABLE)
 
     def _check_table(self, X, reset=False):
+        if not reset and is_plain_table(X) and not hasattr(self, "feature_names_in_"):
+            if X.shape[1] == getattr(self, "n_features_in_", X.shape[1]):
+                return X
         return validate_data(self, X, reset=reset, **TABLE)
 
     def _set_training(self, training=True):

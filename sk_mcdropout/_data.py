@@ -26,6 +26,7 @@ __all__ = [
     "cast",
     "fetches_batches",
     "first_output",
+    "is_plain_table",
     "is_table",
     "takes_columns",
 ]
@@ -196,6 +197,20 @@ def is_table(X: Any) -> bool:
     if isinstance(X, list | tuple) and len(X):
         return not (isinstance(X[0], Tensor) or (hasattr(X[0], "shape") and np.ndim(X[0]) > 0))
     return True
+
+
+def is_plain_table(X: Any) -> bool:
+    """Tell whether scikit-learn's validation, which takes longer than one row, has nothing to do.
+
+    It answers floats as they are; all else, and every error, is left to it.
+    """
+    if type(X) is not np.ndarray or X.ndim != 2 or X.dtype not in _FLOATS or 0 in X.shape:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()))
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def first_output(output):

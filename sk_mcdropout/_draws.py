@@ -98,14 +98,14 @@ class DrawsMixin:
         is 0 for want of dropout is said if the caller wants the spread.
         """
         answers: list[tuple] = []
-        with self._evaluating(), tqdm(disable=not self.verbose) as progress:
+        with self._evaluating(), tqdm() if self.verbose else nullcontext() as progress:
             for x in self._inputs(X):
                 plan = self._plan(x)
                 if spread and not answers:
                     warn_if_not_random(plan)
                 draws = chunks(plan, x, n_draws, seed)
                 draws = refuse_no_effect(draws, plan, x) if spread else draws
-                parts = map(reduce, counted(draws, progress))
+                parts = map(reduce, counted(draws, progress) if progress is not None else draws)
                 answers.append(gather_rows(parts, count_rows(x), axis))
         whole = zip(*answers, strict=True)
         return answers[0] if len(answers) == 1 else tuple(torch.cat(t, axis) for t in whole)

@@ -10,12 +10,24 @@ from torch import nn
 
 from .generators import borrowed_generators
 
-__all__ = ["evaluating"]
+__all__ = ["evaluating", "parts_of"]
 
 # Several threads may sample one module, or modules that share a part: the first to come puts
 # it in eval mode, the last to leave puts it back.
 _lock = threading.Lock()
 _in_use: dict[nn.Module, list] = {}
+
+
+def parts_of(*modules: nn.Module) -> list[nn.Module]:
+    """List modules and all their submodules, each once; faster than ``modules()``."""
+    parts = dict.fromkeys(modules)
+    waiting = list(parts)
+    while waiting:
+        for part in waiting.pop()._modules.values():
+            if part is not None and part not in parts:
+                parts[part] = None
+                waiting.append(part)
+    return list(parts)
 
 
 @contextmanager
@@ -41,9 +53,9 @@ def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Ite
     >>> net.training
     True
     """
-    submodules = {submodule for module in modules for submodule in module.modules()}
+    submodules = parts_of(*modules)
     # The wrapper of a compiled module has no mode of its own, it shows that of its inside.
-    own_mode = [m for m in submodules if not hasattr(m, "_orig_mod")]
+    own_mode = [m for m in submodules if "_orig_mod" not in m._modules]
     with _lock:
         held = [m for m in own_mode if m.training or m in _in_use or isinstance(m, extra_dropout)]
         for m in held:
@@ -67,9 +79,9 @@ _stances: list[Any] = []
 
 
 @contextmanager
-def _eager(submodules: set[nn.Module]) -> Iterator[None]:
+def _eager(submodules: list[nn.Module]) -> Iterator[None]:
     """Run compiled modules uncompiled: a compiled graph has its dropouts fixed."""
-    if not any(hasattr(m, "_orig_mod") or m._compiled_call_impl for m in submodules):
+    if not any("_orig_mod" in m._modules or m._compiled_call_impl for m in submodules):
         yield
         return
     with _lock:

@@ -104,6 +104,9 @@ class _StandIn(Tensor):
         raise NotImplementedError(f"{func} was called past the mode that samples")
 
 
+_MAY_HOLD = (_StandIn, list, tuple, dict)
+
+
 class _Defer(TorchFunctionMode):
     """Put off what can be put off; give everything else its values."""
 
@@ -135,7 +138,7 @@ class _Defer(TorchFunctionMode):
             put_off = self._put_off(func, first.node, args[1:], kwargs)
             if put_off is not None:
                 return self._stand_in(put_off)
-        if self.made:  # there are stand-ins only after the first dropout
+        if any(isinstance(arg, _MAY_HOLD) for arg in (*args, *kwargs.values())):
             args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
         return func(*args, **kwargs)
 

@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .concrete import learned_rates
+from .concrete import ConcreteDropout, learned_rates
 from .dropouts import CallsChanged, DropoutSite
+from .evaluating import parts_of
 from .probing import Probe, missed_dropouts, noisy, probe
 from .rows import count_rows, first_rows, map_tensors
 from .strategies import (
@@ -203,13 +204,17 @@ def _kind_of(x: Any) -> Hashable:
 
 def _state_of(module: nn.Module) -> Hashable:
     """Answer what tells whether a module was changed: its parts, their settings, its place."""
-    parts = tuple(
-        (type(part), *(value for value in vars(part).values() if type(value) in _SETTINGS))
-        for part in module.modules()
+    parts = parts_of(module)
+    state: list[Hashable] = []
+    for part in parts:
+        state.append(type(part))
+        state.extend(value for value in vars(part).values() if type(value) in _SETTINGS)
+    parameter = next(
+        (p for part in parts for p in part._parameters.values() if p is not None), None
     )
-    parameter = next(module.parameters(), None)
-    parts += tuple(learned_rates(module).items())
-    return parts, None if parameter is None else (parameter.dtype, parameter.device)
+    state += [] if parameter is None else [parameter.dtype, parameter.device]
+    concrete = any(isinstance(part, ConcreteDropout) for part in parts)
+    return *state, *(learned_rates(module).items() if concrete else ())
 
 
 _SETTINGS = {int, float, bool, str}
