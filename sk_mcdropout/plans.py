@@ -205,7 +205,7 @@ def _kind_of(x: Any) -> Hashable:
 def _state_of(module: nn.Module) -> Hashable:
     """Answer what tells whether a module was changed: its parts, their settings, its place."""
     parts = parts_of(module)
-    state: list[Hashable] = []
+    state: list[Any] = []
     for part in parts:
         state.append(type(part))
         state.extend(value for value in vars(part).values() if type(value) in _SETTINGS)

@@ -56,8 +56,8 @@ def mean_and_std_over_draws(draws: Tensor) -> tuple[Tensor, Tensor]:
     """
     offsets = _offsets(draws)
     shift = offsets.mean(0)
-    root_of_squares = torch.linalg.vector_norm(offsets.sub_(shift), dim=0)
-    return draws[0].double() + shift, root_of_squares / (len(draws) - 1) ** 0.5
+    squares = offsets.sub_(shift).square_()  # in place: new memory would take most of the time
+    return draws[0].double() + shift, squares.sum(0).div_(len(draws) - 1).sqrt_()
 
 
 def cov_over_draws(draws: Tensor) -> Tensor:
@@ -88,5 +88,7 @@ def cov_over_draws(draws: Tensor) -> Tensor:
 
 def _offsets(draws: Tensor) -> Tensor:
     """Answer the draws less the first one, in double precision."""
+    if draws.dtype == torch.float64:
+        return draws - draws[0]
     offsets = draws.double()
-    return offsets - offsets[0]
+    return offsets.sub_(offsets[0].clone())
