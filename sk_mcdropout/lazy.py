@@ -36,6 +36,9 @@ _ELEMENTWISE = {
     *(Tensor.relu, Tensor.tanh, Tensor.sigmoid),
 }
 
+# Those that may write into what was computed for them alone, which saves memory and its time.
+_IN_PLACE = {F.relu: torch.relu_, torch.relu: torch.relu_, Tensor.relu: torch.relu_}
+
 # Functions of one channel at a time, with which a convolution may change the size of images.
 _POOLING = {
     *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
@@ -163,6 +166,7 @@ class _Defer(TorchFunctionMode):
             return None
         if func in _ELEMENTWISE and not args:
             options = {name: value for name, value in kwargs.items() if name != "inplace"}
+            func = _IN_PLACE.get(func, func)
             return replace(node, maps=(*node.maps, lambda values, kept: func(values, **options)))
         if func in _POOLING and images and not kwargs.get("return_indices"):
             pool = partial(_by_image, len(node.shape), lambda x: func(x, *args, **kwargs))
@@ -260,7 +264,7 @@ def _all_units(node: _Node, n_draws: int) -> Tensor:
 def _unmasked(node: _Node) -> Tensor:
     """Compute a node before its mask: (n_draws, n_rows, *shape), or (n_rows, *shape) if shared."""
     if node.layer is None:
-        values = node.known
+        values = node.known.clone() if node.maps else node.known
     elif node.layer.function is F.linear:
         values = _linear(_unmasked(node.layer.source), node.layer.source.mask, node.layer)
     else:
@@ -313,7 +317,7 @@ def _thinned(node: _Node, draw: int, kept: Tensor | None) -> Tensor:
     """Compute the kept units of a node for one draw, before its mask: (n_rows, n_kept, ...)."""
     if node.layer is None:
         x = node.known if node.known.ndim == len(node.shape) + 1 else node.known[draw]
-        values = x if kept is None else x.index_select(1, kept)
+        values = x.index_select(1, kept) if kept is not None else x.clone() if node.maps else x
     else:
         source, weight, bias = node.layer.source, node.layer.weight, node.layer.bias
         if kept is not None:

@@ -257,7 +257,8 @@ def chunks(
             masks = draw_masks(plan.sites, n_draws, seed, plan.device, seeds)
             strategy = plan.strategy(n_rows)
             rows, draws = _chunk_size(plan, strategy, n_draws)
-            rows = min(batch_size or rows, n_rows)
+            n_chunks = -(-n_rows // rows)
+            rows = min(batch_size or -(-n_rows // n_chunks), n_rows)  # of one size
         some = map_tensors(lambda t: t[start : start + rows], x)  # noqa: B023 - used at once
         try:
             yield _run(plan, strategy, some, masks, n_draws, draws)
