@@ -8,11 +8,14 @@ that is not there is named in the table with its error.
 """
 
 import argparse
+import cProfile
 import csv
 import gc
 import platform
+import pstats
 import statistics
 import warnings
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -123,14 +126,46 @@ def contenders(case):
 
 
 def measure(case, repeats):
-    """Answer the row of a case: name -> milliseconds, and what went wrong."""
+    """Answer the row of a case, name -> milliseconds; what went wrong; where the time goes."""
     calls, errors = contenders(case)
     numbers = {name: max(1, int(0.02 / seconds(call))) for name, (call, _) in calls.items()}
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, (call, factor) in calls.items():
             times[name].append(1e3 * factor * seconds(call, numbers[name]))
-    return {name: statistics.median(t) for name, t in times.items()}, errors
+    row = {name: statistics.median(t) for name, t in times.items()}
+    missed = any(met is False for *_, met in verdicts(case, row))
+    return row, errors, profile(calls[OURS][0]) if missed else ""
+
+
+def profile(call, n_calls=50):
+    """Answer where the time of a call goes: by package, and the functions that take most."""
+    profiler = cProfile.Profile()
+    profiler.runcall(lambda: [call() for _ in range(n_calls)])
+    own = {of: line[2] for of, line in pstats.Stats(profiler).stats.items()}
+    total, packages = sum(own.values()), Counter()
+    for (file, _, name), time in own.items():
+        packages[_package(file, name)] += time
+    shares = [f"{name} {share / total:.0%}" for name, share in packages.most_common(6)]
+    most = sorted(own, key=own.get, reverse=True)[:6]
+    functions = [
+        f"`{_short(name)}` {own[file, line, name] / total:.0%}" for file, line, name in most
+    ]
+    return f"{', '.join(shares)}; the functions that take most: {', '.join(functions)}"
+
+
+def _package(file, name):
+    """Answer whose code a function is; what is not written in Python goes by its name."""
+    parts = Path(file).parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    if file == "~":
+        return "torch's kernels" if "torch" in name or "Tensor" in name else "Python's builtins"
+    return "sk_mcdropout" if "sk_mcdropout" in parts else "Python"
+
+
+def _short(name):
+    return name.replace("built-in method ", "").strip("<>{}").partition(" of ")[0]
 
 
 def verdicts(case, row):
@@ -154,14 +189,18 @@ def as_tables(rows):
     lines = ["| case | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     ratios = ["| case | ours is | | target | met |", "|---|---|---:|---|:---:|"]
     notes = []
-    for case, row, errors in rows:
+    for case, row, errors, _ in rows:
         cells = [_cell(case, row, errors, name) for name in names]
         lines.append(f"| {case.name} | " + " | ".join(cells) + " |")
         for what, ratio, target, met in verdicts(case, row):
             answer = "" if target is None else ("yes" if met else "**no**")
             ratios.append(f"| {case.name} | {what} | {ratio:.2f} | {target or ''} | {answer} |")
         notes += [f"- {case.name}, {name}: {error}" for name, error in errors.items()]
+    missed = [f"- {case.name}: {why}" for case, _, _, why in rows if why]
     parts = ["\n".join(lines), "\n".join(ratios)]
+    parts += ["Where the time goes in the cases that miss a target:", "\n".join(missed)] * any(
+        missed
+    )
     return "\n\n".join([*parts, "Missing, or another standard deviation:", "\n".join(notes)]) + "\n"
 
 
@@ -197,7 +236,7 @@ def speed(facts, chosen):
             rows.append((case, *measure(case, facts["repeats"])))
             print(f"{case.name}: {perf_counter() - start:.0f} s", flush=True)
     table = [("case", "contender", "milliseconds", "note")]
-    for case, row, errors in rows:
+    for case, row, errors, _ in rows:
         table += [(case.name, n, f"{t:.4g}", errors.get(f"{n} std", "")) for n, t in row.items()]
         table += [(case.name, n, "", error) for n, error in errors.items() if n in RIVALS]
     sizes = ", ".join(f"{n:,}" for n in BATCHES)
