@@ -30,13 +30,15 @@ from sk_mcdropout import MCDropoutRegressor
 
 HERE = Path(__file__).parent
 OURS, GPR, LIMIT = "MCDropoutRegressor", "GaussianProcessRegressor", "limit"
+LEAST_SECONDS = 0.1  # that a call is repeated for, each time it is timed
 BATCHES = (100, 1_000)  # rows at once that each rival may choose from, beside all
 
 INTRO = """\
 # Speed of `predict(X, return_std=True)`
 
 {n_draws} draws, {threads} threads, times in milliseconds: medians of {repeats}, all contenders in
-turn in one run. Each rival takes as many rows at once as it was fastest with: {batches} or all.
+turn in one run, each repeated for {least:g} s when it is its turn. Each rival takes as many rows
+at once as it was fastest with: {batches} or all.
 The limit is the matrix products alone that the draws need (each layer the fastest of several
 ways), unless it is said otherwise. `batchbald_redux` needs the net rewritten in its classes and is
 not among the rivals of "fastest". `GaussianProcessRegressor` is another model, fitted to 1,000
@@ -128,7 +130,9 @@ def contenders(case):
 def measure(case, repeats):
     """Answer the row of a case, name -> milliseconds; what went wrong; where the time goes."""
     calls, errors = contenders(case)
-    numbers = {name: max(1, int(0.02 / seconds(call))) for name, (call, _) in calls.items()}
+    numbers = {
+        name: max(1, int(LEAST_SECONDS / seconds(call))) for name, (call, _) in calls.items()
+    }
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, (call, factor) in calls.items():
@@ -240,7 +244,7 @@ def speed(facts, chosen):
         table += [(case.name, n, f"{t:.4g}", errors.get(f"{n} std", "")) for n, t in row.items()]
         table += [(case.name, n, "", error) for n, error in errors.items() if n in RIVALS]
     sizes = ", ".join(f"{n:,}" for n in BATCHES)
-    intro = INTRO.format(n_draws=N_DRAWS, batches=sizes, **facts)
+    intro = INTRO.format(n_draws=N_DRAWS, least=LEAST_SECONDS, batches=sizes, **facts)
     if chosen:
         print(intro + as_tables(rows))
     else:
