@@ -36,7 +36,7 @@ __all__ = ["Plan", "call", "chunks", "prepare", "refuse_no_effect"]
 
 # Bytes that the activations of one chunk of rows may take. On a CPU they stay near the cache;
 # a single row with all its draws may take more, up to the limit.
-_CPU_CHUNK = 8 * 2**20
+_CPU_CHUNK = 4 * 2**20
 _CPU_LIMIT = 256 * 2**20
 _GPU_SHARE = 0.25
 
