@@ -169,12 +169,13 @@ class _Defer(TorchFunctionMode):
             func = _IN_PLACE.get(func, func)
             return replace(node, maps=(*node.maps, lambda values, kept: func(values, **options)))
         if func in _POOLING and images and not kwargs.get("return_indices"):
-            pool = partial(_by_image, len(node.shape), lambda x: func(x, *args, **kwargs))
-            return replace(
-                node,
-                shape=_shape_after(lambda x: func(x, *args, **kwargs), node),
-                maps=(*node.maps, lambda values, kept: pool(values)),
-            )
+
+            def pool(x: Tensor) -> Tensor:
+                return func(x, *args, **kwargs)
+
+            by_image = partial(_by_image, len(node.shape), pool)
+            maps = (*node.maps, lambda values, kept: by_image(values))
+            return replace(node, shape=_shape_after(pool, node), maps=maps)
         if func is F.batch_norm:
             return self._batch_norm(node, *args, **kwargs)
         return None

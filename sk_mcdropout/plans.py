@@ -209,9 +209,7 @@ def _state_of(module: nn.Module) -> Hashable:
     for part in parts:
         state.append(type(part))
         state.extend(value for value in vars(part).values() if type(value) in _SETTINGS)
-    parameter = next(
-        (p for part in parts for p in part._parameters.values() if p is not None), None
-    )
+    parameter = next(module.parameters(), None)
     state += [] if parameter is None else [parameter.dtype, parameter.device]
     concrete = any(isinstance(part, ConcreteDropout) for part in parts)
     return *state, *(learned_rates(module).items() if concrete else ())
@@ -325,10 +323,10 @@ def refuse_no_effect(draws: Iterator[Tensor], plan: Plan, x: Any) -> Iterator[Te
     if differ or len(some) == 1:
         return
     masks = draw_masks([replace(s, p=0.5) for s in plan.sites if s.p < 1], 8, 0, plan.device)
+    if not masks:
+        return
     rows = first_rows(x, 3)
     for numbers in (map_tensors(noisy, rows), map_tensors(lambda t: noisy(t * 0), rows)):
-        if not masks:
-            return
         tried = STRATEGIES["loop"](plan.forward, numbers, masks, plan.sites)
         if not torch.equal(tried, tried[:1].expand_as(tried)):
             return
