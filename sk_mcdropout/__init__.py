@@ -18,10 +18,8 @@ Where to look:
 - ``summary``: mean, standard deviation and covariance of draws
 """
 
-from .concrete import ConcreteDropout
-from .modules import MLP
-from .noise import BetaNLLLoss
-from .regressor import MCDropoutRegressor
+from .estimators import MCDropoutRegressor
+from .nn import MLP, BetaNLLLoss, ConcreteDropout
 from .sampling import dropout_sites, mean_and_std, sample
 
 __version__ = "0.1.0"

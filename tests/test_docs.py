@@ -21,7 +21,7 @@ import sk_mcdropout
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SOURCES = sorted((ROOT / "sk_mcdropout").glob("*.py"))
+SOURCES = sorted((ROOT / "sk_mcdropout").rglob("*.py"))
 PUBLIC = [getattr(sk_mcdropout, name) for name in sk_mcdropout.__all__]
 OPTIONAL = ["dask", "matplotlib", "pandas", "polars"]
 

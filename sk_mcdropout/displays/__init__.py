@@ -10,10 +10,10 @@ compute the arrays and draw at once. All but the last take any regressor that an
 - `LossCurveDisplay`: the losses of a skorch net over the epochs
 """
 
-from ._band_display import PredictionBandDisplay
-from ._loss_display import LossCurveDisplay
-from ._reliability_display import ReliabilityDisplay
-from ._sparsification_display import SparsificationDisplay
+from ._loss_curve import LossCurveDisplay
+from ._prediction_band import PredictionBandDisplay
+from ._reliability import ReliabilityDisplay
+from ._sparsification import SparsificationDisplay
 
 __all__ = [
     "LossCurveDisplay",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ._forecasts import check_like, check_numbers, check_std
+from sk_mcdropout.metrics import check_like, check_numbers, check_std
 
 __all__ = [
     "Display",

@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from ._asking import last_step
-from ._drawing import Display, free_curve
+from sk_mcdropout.metrics import last_step
+
+from ._base import Display, free_curve
 
 __all__ = ["LossCurveDisplay"]
 

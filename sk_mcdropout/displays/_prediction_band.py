@@ -4,8 +4,9 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.utils import check_array
 
-from ._asking import last_step
-from ._drawing import (
+from sk_mcdropout.metrics import last_step
+
+from ._base import (
     Display,
     check_share,
     free_curve,

@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.stats import binom, norm
 
-from ._asking import last_step
-from ._drawing import (
+from sk_mcdropout.metrics import coverage_score, last_step
+
+from ._base import (
     Display,
     check_share,
     checked_forecast,
@@ -13,7 +14,6 @@ from ._drawing import (
     mean_and_std,
     one_target,
 )
-from ._interval_scores import coverage_score
 
 __all__ = ["ReliabilityDisplay"]
 

@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.stats import norm
 
-from ._asking import last_step
-from ._drawing import (
+from sk_mcdropout.metrics import area_under_sparsification_error, last_step, sparsification_curve
+
+from ._base import (
     Display,
     check_share,
     checked_forecast,
@@ -13,7 +14,6 @@ from ._drawing import (
     name_of_target,
     one_target,
 )
-from ._sparsification import area_under_sparsification_error, sparsification_curve
 
 __all__ = ["SparsificationDisplay"]
 

@@ -6,8 +6,13 @@ from scipy.stats import norm
 from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 
-from .calibration import METHODS, calibration
-from .mixtures import mixture_cdf, mixture_log_prob, mixture_quantiles
+from sk_mcdropout.predictive import (
+    METHODS,
+    calibration,
+    mixture_cdf,
+    mixture_log_prob,
+    mixture_quantiles,
+)
 
 __all__ = ["DistributionMixin"]
 

@@ -17,12 +17,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ._data import BatchDataset, OneBatch, batch_loader, by_rows, first_output
-from .composites import one_mask_for_all_steps
-from .evaluating import evaluating
-from .plans import chunks, prepare, refuse_no_effect
-from .rows import count_rows, counted, gather_rows
-from .warned import warn_if_not_random
+from sk_mcdropout.sampling import (
+    chunks,
+    count_rows,
+    counted,
+    evaluating,
+    gather_rows,
+    one_mask_for_all_steps,
+    prepare,
+    refuse_no_effect,
+    warn_if_not_random,
+)
+
+from ._validation import BatchDataset, OneBatch, batch_loader, by_rows, first_output
 
 __all__ = ["DrawsMixin"]
 

@@ -19,14 +19,12 @@ from skorch.utils import is_dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ._data import TABLE, cast, first_output, is_plain_table, is_table, takes_columns
+from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
+from sk_mcdropout.sampling import DropoutSites, borrowed_generators, first_rows
+
 from ._draws import DrawsMixin
-from ._steps import clear_gradients, set_mode, takes_fused_step, without_decay
-from .concrete import regularised_parameters
-from .generators import borrowed_generators
-from .modules import MLP, set_rates
-from .rows import first_rows
-from .sampling import DropoutSites
+from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
+from ._validation import TABLE, cast, first_output, is_plain_table, is_table, takes_columns
 
 __all__ = ["MCDropoutMixin"]
 

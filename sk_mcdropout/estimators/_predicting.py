@@ -6,9 +6,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.utils import _identity
 
-from ._data import first_output
-from .noise import mean_and_log_variance, noise_over_draws
-from .summary import cov_over_draws, mean_and_std_over_draws, mean_over_draws
+from sk_mcdropout.nn import mean_and_log_variance
+from sk_mcdropout.predictive import noise_over_draws
+from sk_mcdropout.sampling import cov_over_draws, mean_and_std_over_draws, mean_over_draws
+
+from ._validation import first_output
 
 __all__ = ["PredictingMixin"]
 

@@ -9,15 +9,15 @@ from skorch import NeuralNetRegressor
 from skorch.dataset import get_len
 from torch import Tensor, nn
 
-from ._base import MCDropoutMixin
-from ._data import BatchDataset
+from sk_mcdropout.nn import MLP, BetaNLLLoss, learned_rates, nll_scale, regularisation
+from sk_mcdropout.predictive import likeliest_noise
+
 from ._distribution import DistributionMixin
 from ._held_out import draws_by_folds, draws_on
+from ._net import MCDropoutMixin
 from ._predicting import PredictingMixin
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
-from .concrete import learned_rates, regularisation
-from .modules import MLP
-from .noise import BetaNLLLoss, likeliest_noise, loss_of_a_nat
+from ._validation import BatchDataset
 
 __all__ = ["MCDropoutRegressor"]
 
@@ -240,7 +240,7 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
             known = isinstance(self.noise, Real)
             noise = np.sqrt(np.mean((self.noise / self.y_scale_) ** 2)) if known else None
             nats = regularisation(self.module_) / self.__dict__["_n_rows"]
-            loss = loss + nats * loss_of_a_nat(self.criterion_, loss, y_pred, noise)
+            loss = loss + nats * nll_scale(self.criterion_, loss, y_pred, noise)
         return loss
 
     def _compares_numbers(self):

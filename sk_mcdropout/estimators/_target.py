@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from .calibration import Calibration
+from sk_mcdropout.predictive import Calibration
 
 __all__ = ["WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
 

@@ -13,7 +13,7 @@ from skorch.utils import multi_indexing
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
 
-from ._steps import order_of_rows
+from ._optimizer import order_of_rows
 
 __all__ = [
     "TABLE",
@@ -49,7 +49,7 @@ class BatchDataset(Dataset):
     Examples
     --------
     >>> import numpy as np
-    >>> from sk_mcdropout._data import BatchDataset
+    >>> from sk_mcdropout.estimators._validation import BatchDataset
     >>> X, y = BatchDataset(np.zeros((5, 2)), np.arange(5)).__getitems__([0, 3])
     >>> X.shape, y
     (torch.Size([2, 2]), tensor([0, 3]))
@@ -79,7 +79,7 @@ class BatchLoader(DataLoader):
     Examples
     --------
     >>> import numpy as np
-    >>> from sk_mcdropout._data import BatchDataset, BatchLoader, as_is
+    >>> from sk_mcdropout.estimators._validation import BatchDataset, BatchLoader, as_is
     >>> data = BatchDataset(np.zeros((5, 2)), np.arange(5))
     >>> [y for X, y in BatchLoader(data, batch_size=3, collate_fn=as_is)]
     [tensor([0, 1, 2]), tensor([3, 4])]

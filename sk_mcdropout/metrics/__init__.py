@@ -15,32 +15,38 @@ are averaged as ``multioutput`` says.
   `neg_interval_score_scorer`, `neg_calibration_error_scorer`
 """
 
-from ._calibration_scores import calibration_curve, calibration_error, sharpness
-from ._interval_scores import coverage_score, interval_score, mean_interval_width, pinball_loss
-from ._scorers import (
-    neg_calibration_error_scorer,
-    neg_crps_scorer,
-    neg_interval_score_scorer,
-    neg_log_predictive_density_scorer,
-)
-from ._scores import (
+from ._calibration import calibration_curve, calibration_error, sharpness
+from ._density import (
     crps_draws,
     crps_normal,
     energy_score,
     negative_log_density_mixture,
     negative_log_density_normal,
 )
+from ._interval import coverage_score, interval_score, mean_interval_width, pinball_loss
+from ._predictions import last_step
+from ._scorers import (
+    neg_calibration_error_scorer,
+    neg_crps_scorer,
+    neg_interval_score_scorer,
+    neg_log_predictive_density_scorer,
+)
 from ._sparsification import area_under_sparsification_error, sparsification_curve
+from ._validation import check_like, check_numbers, check_std
 
 __all__ = [
     "area_under_sparsification_error",
     "calibration_curve",
     "calibration_error",
+    "check_like",
+    "check_numbers",
+    "check_std",
     "coverage_score",
     "crps_draws",
     "crps_normal",
     "energy_score",
     "interval_score",
+    "last_step",
     "mean_interval_width",
     "neg_calibration_error_scorer",
     "neg_crps_scorer",

@@ -8,7 +8,7 @@ Journal of the Royal Statistical Society B 69).
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._forecasts import average, check_numbers, check_std, check_weights, over_targets
+from ._validation import average, check_numbers, check_std, check_weights, over_targets
 
 __all__ = ["calibration_curve", "calibration_error", "sharpness"]
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 from scipy.special import erf, logsumexp
 
-from ._forecasts import average, check_draws, check_like, check_numbers, check_std
+from ._validation import average, check_draws, check_like, check_numbers, check_std
 
 __all__ = [
     "crps_draws",

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._forecasts import average, check_ends, check_numbers
+from ._validation import average, check_ends, check_numbers
 
 __all__ = ["coverage_score", "interval_score", "mean_interval_width", "pinball_loss"]
 

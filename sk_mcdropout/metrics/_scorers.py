@@ -18,11 +18,11 @@ from sklearn.preprocessing import (
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
-from ._asking import last_step
-from ._calibration_scores import calibration_error
-from ._forecasts import check_numbers, check_std
-from ._interval_scores import interval_score
-from ._scores import crps_normal, negative_log_density_normal
+from ._calibration import calibration_error
+from ._density import crps_normal, negative_log_density_normal
+from ._interval import interval_score
+from ._predictions import last_step
+from ._validation import check_numbers, check_std
 
 __all__ = [
     "neg_calibration_error_scorer",

@@ -9,7 +9,7 @@ the same part, so that their order in the data does not matter.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._forecasts import check_like, check_numbers, check_std, check_weights, over_targets
+from ._validation import check_like, check_numbers, check_std, check_weights, over_targets
 
 __all__ = ["area_under_sparsification_error", "sparsification_curve"]
 

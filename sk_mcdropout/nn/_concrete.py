@@ -146,7 +146,7 @@ def learned_rates(module: nn.Module) -> dict[str, float]:
     --------
     >>> import torch
     >>> from sk_mcdropout import ConcreteDropout
-    >>> from sk_mcdropout.concrete import learned_rates
+    >>> from sk_mcdropout.nn._concrete import learned_rates
     >>> learned_rates(torch.nn.Sequential(torch.nn.Linear(2, 8), ConcreteDropout(p=0.25)))
     {'1': 0.25}
     """
@@ -171,7 +171,7 @@ def regularised_parameters(module: nn.Module) -> list[nn.Parameter]:
     --------
     >>> import torch
     >>> from sk_mcdropout import ConcreteDropout
-    >>> from sk_mcdropout.concrete import regularised_parameters
+    >>> from sk_mcdropout.nn._concrete import regularised_parameters
     >>> len(regularised_parameters(ConcreteDropout(torch.nn.Linear(8, 1))))
     2
     """
@@ -197,7 +197,7 @@ def regularisation(module: nn.Module) -> Tensor | None:
     --------
     >>> import torch
     >>> from sk_mcdropout import ConcreteDropout
-    >>> from sk_mcdropout.concrete import regularisation
+    >>> from sk_mcdropout.nn._concrete import regularisation
     >>> regularisation(ConcreteDropout(torch.nn.Linear(8, 1), p=0.5, length_scale=0)).item()
     -5.545
     """

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .concrete import ConcreteDropout
+from ._concrete import ConcreteDropout
 
 __all__ = ["MLP", "set_rates"]
 

@@ -122,7 +122,7 @@ def calibration(
     Examples
     --------
     >>> import numpy as np
-    >>> from sk_mcdropout.calibration import calibration
+    >>> from sk_mcdropout.predictive._calibration import calibration
     >>> float(calibration("std", np.array([2.0, -2.0]), np.zeros(2), np.ones(2)).factor)
     2.0
     """

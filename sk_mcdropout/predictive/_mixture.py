@@ -38,7 +38,7 @@ def mixture_cdf(y: Tensor, means: Tensor, stds: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.mixtures import mixture_cdf
+    >>> from sk_mcdropout.predictive._mixture import mixture_cdf
     >>> mixture_cdf(torch.zeros(1), torch.tensor([[-1.0], [1.0]]), torch.tensor(0.5))
     tensor([0.5000], dtype=torch.float64)
     """
@@ -70,7 +70,7 @@ def mixture_log_prob(y: Tensor, means: Tensor, stds: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.mixtures import mixture_log_prob
+    >>> from sk_mcdropout.predictive._mixture import mixture_log_prob
     >>> mixture_log_prob(torch.zeros(1), torch.zeros(10, 1), torch.tensor(1.0))
     tensor([-0.9189], dtype=torch.float64)
     """
@@ -102,7 +102,7 @@ def mixture_quantiles(means: Tensor, stds: Tensor, levels: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.mixtures import mixture_quantiles
+    >>> from sk_mcdropout.predictive._mixture import mixture_quantiles
     >>> mixture_quantiles(torch.zeros(10, 1), torch.tensor(1.0), torch.tensor([0.5, 0.975]))
     tensor([[0.0000, 1.9600]], dtype=torch.float64)
     """

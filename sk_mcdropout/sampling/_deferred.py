@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from .composites import COMPOSITES, rate_of
-from .dropouts import KINDS, DropoutSite, Mask, check_calls
-from .rows import count_rows
+from ._composites import COMPOSITES, rate_of
+from ._intercept import KINDS, DropoutSite, Mask, check_calls
+from ._rows import count_rows
 
 __all__ = ["by_thinning", "by_weights"]
 

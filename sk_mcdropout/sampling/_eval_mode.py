@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .generators import borrowed_generators
+from ._generators import borrowed_generators
 
 __all__ = ["evaluating", "parts_of"]
 
@@ -45,7 +45,7 @@ def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Ite
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.evaluating import evaluating
+    >>> from sk_mcdropout.sampling._eval_mode import evaluating
     >>> net = torch.nn.Dropout(0.5)
     >>> with evaluating(net):
     ...     net.training

@@ -24,7 +24,7 @@ def borrowed_generators(seed: int | None = None) -> Iterator[None]:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.generators import borrowed_generators
+    >>> from sk_mcdropout.sampling._generators import borrowed_generators
     >>> before = torch.get_rng_state()
     >>> with borrowed_generators(0):
     ...     number = torch.rand(())

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .composites import COMPOSITES, rate_of
+from ._composites import COMPOSITES, rate_of
 
 __all__ = [
     "KINDS",

@@ -14,12 +14,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .concrete import ConcreteDropout, learned_rates
-from .dropouts import CallsChanged, DropoutSite
-from .evaluating import parts_of
-from .probing import Probe, missed_dropouts, noisy, probe
-from .rows import count_rows, first_rows, map_tensors
-from .strategies import (
+from sk_mcdropout.nn import ConcreteDropout, learned_rates
+
+from ._eval_mode import parts_of
+from ._intercept import CallsChanged, DropoutSite
+from ._probe import Probe, missed_dropouts, noisy, probe
+from ._rows import count_rows, first_rows, map_tensors
+from ._strategies import (
     STRATEGIES,
     Forward,
     Masks,
@@ -30,7 +31,7 @@ from .strategies import (
     take_draws,
     thinning_pays,
 )
-from .warned import warn_if_missed, warn_if_rows_mix, warn_of_single_rows
+from ._warned import warn_if_missed, warn_if_rows_mix, warn_of_single_rows
 
 __all__ = ["Plan", "call", "chunks", "prepare", "refuse_no_effect"]
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .dropouts import KINDS, DropoutSite, InterceptDropout, mask_shape
-from .generators import borrowed_generators
-from .rows import first_rows, map_tensors
+from ._generators import borrowed_generators
+from ._intercept import KINDS, DropoutSite, InterceptDropout, mask_shape
+from ._rows import first_rows, map_tensors
 
 __all__ = ["Probe", "missed_dropouts", "noisy", "probe"]
 

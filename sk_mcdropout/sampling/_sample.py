@@ -11,13 +11,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .composites import one_mask_for_all_steps
-from .evaluating import evaluating
-from .plans import Plan, call, chunks, prepare, refuse_no_effect
-from .rows import count_rows, gather_rows
-from .strategies import STRATEGIES
-from .summary import mean_and_std_over_draws
-from .warned import warn_if_not_random
+from ._composites import one_mask_for_all_steps
+from ._eval_mode import evaluating
+from ._plan import Plan, call, chunks, prepare, refuse_no_effect
+from ._rows import count_rows, gather_rows
+from ._strategies import STRATEGIES
+from ._summary import mean_and_std_over_draws
+from ._warned import warn_if_not_random
 
 __all__ = ["STRATEGIES", "DropoutSites", "dropout_sites", "mean_and_std", "sample"]
 

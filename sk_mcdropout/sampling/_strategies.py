@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .dropouts import (
+from ._deferred import by_thinning, by_weights
+from ._intercept import (
     KINDS,
     DropoutSite,
     InterceptDropout,
@@ -25,8 +26,7 @@ from .dropouts import (
     fit_mask,
     mask_shape,
 )
-from .lazy import by_thinning, by_weights
-from .rows import count_rows, first_rows, map_tensors
+from ._rows import count_rows, first_rows, map_tensors
 
 __all__ = [
     "STRATEGIES",

@@ -27,7 +27,7 @@ def mean_over_draws(draws: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.summary import mean_over_draws
+    >>> from sk_mcdropout.sampling._summary import mean_over_draws
     >>> mean_over_draws(torch.tensor([[1.0, 2.0], [3.0, 2.0]]))
     tensor([2., 2.], dtype=torch.float64)
     """
@@ -50,7 +50,7 @@ def mean_and_std_over_draws(draws: Tensor) -> tuple[Tensor, Tensor]:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.summary import mean_and_std_over_draws
+    >>> from sk_mcdropout.sampling._summary import mean_and_std_over_draws
     >>> mean_and_std_over_draws(torch.tensor([[1.0, 2.0], [3.0, 2.0]]))[1]
     tensor([1.4142, 0.0000], dtype=torch.float64)
     """
@@ -76,7 +76,7 @@ def cov_over_draws(draws: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.summary import cov_over_draws
+    >>> from sk_mcdropout.sampling._summary import cov_over_draws
     >>> cov_over_draws(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
     tensor([[2., 4.],
             [4., 8.]], dtype=torch.float64)

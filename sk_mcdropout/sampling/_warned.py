@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .strategies import agree
+from ._strategies import agree
 
 __all__ = ["warn_if_missed", "warn_if_not_random", "warn_if_rows_mix", "warn_of_single_rows"]
 

@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from sk_mcdropout import MLP, MCDropoutRegressor, sample
-from sk_mcdropout._data import (
+from sk_mcdropout.estimators._target import target_array
+from sk_mcdropout.estimators._validation import (
     BatchDataset,
     as_is,
     by_rows,
@@ -21,7 +22,6 @@ from sk_mcdropout._data import (
     is_table,
     takes_columns,
 )
-from sk_mcdropout._target import target_array
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame}
 each_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)

@@ -14,7 +14,8 @@ from skorch.dataset import Dataset, ValidSplit
 from torch import nn
 
 from sk_mcdropout import BetaNLLLoss, MCDropoutRegressor
-from sk_mcdropout.noise import likeliest_noise, mean_and_log_variance, noise_over_draws
+from sk_mcdropout.nn import mean_and_log_variance
+from sk_mcdropout.predictive import likeliest_noise, noise_over_draws
 
 
 def small_net(**params):

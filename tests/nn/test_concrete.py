@@ -18,9 +18,9 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sk_mcdropout import MLP, BetaNLLLoss, ConcreteDropout, MCDropoutRegressor, sample
-from sk_mcdropout.concrete import learned_rates, regularisation, regularised_parameters
-from sk_mcdropout.modules import set_rates
-from sk_mcdropout.noise import loss_of_a_nat
+from sk_mcdropout.nn import nll_scale
+from sk_mcdropout.nn._concrete import learned_rates, regularisation, regularised_parameters
+from sk_mcdropout.nn._mlp import set_rates
 
 
 def wave(n_samples, seed=0):
@@ -179,7 +179,7 @@ def test_the_loss_of_training_holds_the_regularisation_over_the_rows(train_split
     X, y = wave(80)
     about = {"max_epochs": 1, "batch_size": -1, "lr": 0.0, "train_split": train_split, "noise": 0.5}
     net = small_net(callbacks=[("loss", LossOfOneBatch())], **about).fit(X, y)
-    monkeypatch.setattr("sk_mcdropout.regressor.regularisation", lambda module: 0.0)
+    monkeypatch.setattr("sk_mcdropout.estimators._regressor.regularisation", lambda module: 0.0)
     plain = small_net(callbacks=[("loss", LossOfOneBatch())], **about).fit(X, y)
     n_rows = 80 if train_split is None else 60
     nats = regularisation(net.module_).item() / n_rows
@@ -196,11 +196,11 @@ def test_a_nat_is_worth_what_the_likelihood_says():
     nll = 0.5 * ((y - mean) ** 2 / 0.7**2).sum(1).mean()
     mse = nn.functional.mse_loss(mean, y)
     ratio = torch.autograd.grad(mse, mean)[0] / torch.autograd.grad(nll, mean)[0]
-    worth = loss_of_a_nat(nn.MSELoss(), mse, mean, noise=0.7)
+    worth = nll_scale(nn.MSELoss(), mse, mean, noise=0.7)
     torch.testing.assert_close(ratio, torch.full_like(ratio, worth))
-    assert_allclose(loss_of_a_nat(nn.MSELoss(), mse, mean), mse.item(), rtol=1e-6)  # 2 / 2 targets
-    assert loss_of_a_nat(BetaNLLLoss(0.0), mse, output) == 0.5  # a mean over 2 targets
-    assert loss_of_a_nat(nn.L1Loss(), mse, mean) == 1.0
+    assert_allclose(nll_scale(nn.MSELoss(), mse, mean), mse.item(), rtol=1e-6)  # 2 / 2 targets
+    assert nll_scale(BetaNLLLoss(0.0), mse, output) == 0.5  # a mean over 2 targets
+    assert nll_scale(nn.L1Loss(), mse, mean) == 1.0
 
 
 def test_what_is_regularised_has_no_weight_decay():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sk_mcdropout import MLP, MCDropoutRegressor, dropout_sites
-from sk_mcdropout.modules import set_rates
+from sk_mcdropout.nn._mlp import set_rates
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import binom, norm
 from sklearn.isotonic import IsotonicRegression
 
-from sk_mcdropout.calibration import calibration
+from sk_mcdropout.predictive._calibration import calibration
 
 N_REPETITIONS = 200
 

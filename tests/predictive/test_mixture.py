@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from sk_mcdropout.mixtures import mixture_cdf, mixture_log_prob, mixture_quantiles
+from sk_mcdropout.predictive._mixture import mixture_cdf, mixture_log_prob, mixture_quantiles
 
 # None is a whole number of 30ths, where the quantile between two draws far apart is not unique.
 LEVELS = torch.tensor([1e-6, 0.05, 0.31, 0.52, 0.95, 1 - 1e-6], dtype=torch.float64)

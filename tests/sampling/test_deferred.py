@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sk_mcdropout import dropout_sites, sample
-from sk_mcdropout.strategies import draw_masks
+from sk_mcdropout.sampling._strategies import draw_masks
 
 N_DRAWS = 6
 PIXELS = 5 * 5

@@ -19,9 +19,10 @@ from nets import Function, mlp
 from torch import nn
 from torch.testing import assert_close
 
-from sk_mcdropout import dropout_sites, mean_and_std, plans, sample
-from sk_mcdropout.evaluating import evaluating
+from sk_mcdropout import dropout_sites, mean_and_std, sample
 from sk_mcdropout.sampling import STRATEGIES
+from sk_mcdropout.sampling import _plan as plans
+from sk_mcdropout.sampling._eval_mode import evaluating
 
 ALL = [*STRATEGIES, "auto"]
 ACTIONS = {

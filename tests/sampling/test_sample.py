@@ -4,10 +4,7 @@ Speed and memory are chosen by the engine, so a law that fails for one strategy 
 numbers on another machine. The nets are in double precision: what differs, differs by a mistake.
 """
 
-import ast
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +14,6 @@ from nets import NETS, Function, mlp, skip
 from torch import nn
 from torch.testing import assert_close
 
-import sk_mcdropout
 from sk_mcdropout import mean_and_std, sample
 from sk_mcdropout.sampling import STRATEGIES
 
@@ -307,24 +303,3 @@ def test_inputs_without_rows_or_of_different_lengths_are_refused(inputs, got):
 def test_an_output_without_rows_is_refused(x, forward, got):
     with pytest.raises(ValueError, match=rf"one row for each row .* Got {re.escape(got)}\."):
         sample(Function(forward), x, 5)
-
-
-TORCH_ONLY = set(
-    "composites concrete dropouts evaluating generators lazy mixtures plans probing rows sampling "
-    "strategies summary warned".split()
-)
-
-
-@pytest.mark.parametrize("name", sorted({*TORCH_ONLY, "modules"}))
-def test_the_torch_part_imports_no_more_than_numpy_and_torch(name):
-    source = (Path(sk_mcdropout.__file__).parent / f"{name}.py").read_text()
-    nodes = list(ast.walk(ast.parse(source)))
-    imports = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    sources = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    imports |= {node.module.partition(".")[0] for node in sources if node.level == 0}
-    assert {name.partition(".")[0] for name in imports} <= {
-        "numpy",
-        "torch",
-        *sys.stdlib_module_names,
-    }
-    assert {node.module for node in sources if node.level} <= TORCH_ONLY

@@ -1,0 +1,5 @@
+"""The estimators."""
+
+from ._regressor import MCDropoutRegressor
+
+__all__ = ["MCDropoutRegressor"]

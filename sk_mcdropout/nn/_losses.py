@@ -1,0 +1,134 @@
+"""The loss of a net that predicts its noise, and the convention of its outputs."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BetaNLLLoss", "mean_and_log_variance", "nll_scale"]
+
+# Log variances are held within these bounds, in units of a target of standard deviation 1: a
+# noise of 1/20,000 to 20,000. Their exponentials then fit into every type of numbers but halves.
+_MOST = 20.0
+
+
+def mean_and_log_variance(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the output of a net with a noise of its own apart.
+
+    Parameters
+    ----------
+    output : Tensor of shape (..., 2 * n_targets)
+        The means of all targets, then the log variances of all targets.
+
+    Returns
+    -------
+    mean : Tensor of shape (..., n_targets)
+        The means.
+    log_variance : Tensor of shape (..., n_targets)
+        The log variances, held within [-20, 20]. Their gradient is that of numbers without
+        bounds, so that training finds the way back.
+
+    Raises
+    ------
+    ValueError
+        If the width of the output is odd.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.nn import mean_and_log_variance
+    >>> mean_and_log_variance(torch.tensor([[1.0, -1000.0]]))
+    (tensor([[1.]]), tensor([[-20.]]))
+    """
+    if output.ndim == 0 or output.shape[-1] % 2:
+        raise ValueError(
+            "the output of a net with heteroscedastic noise must have a mean and a log variance "
+            f"for each target on its last axis. Got the shape {tuple(output.shape)}. Give the net "
+            "twice as many outputs as targets."
+        )
+    mean, log_variance = output.chunk(2, dim=-1)
+    bounded = log_variance.clamp(-_MOST, _MOST)
+    return mean, bounded.detach() + (log_variance - log_variance.detach())
+
+
+class BetaNLLLoss(nn.Module):
+    """Gaussian negative log-likelihood whose gradients do not starve where the noise is large.
+
+    The likelihood of each row is weighted by its variance to the power of beta, taken as a
+    constant (Seitzer et al., 2022, "On the pitfalls of heteroscedastic uncertainty estimation
+    with probabilistic neural networks", eq. 5). Beta 0 is the plain likelihood, which fits the
+    mean badly where it calls the errors noise; beta 1 trains the mean as the squared error does.
+
+    Parameters
+    ----------
+    beta : float
+        The power, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If beta is outside [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import BetaNLLLoss
+    >>> BetaNLLLoss()(torch.zeros(5, 2), torch.ones(5, 1))
+    tensor(1.4189)
+    """
+
+    def __init__(self, beta: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= beta <= 1:
+            raise ValueError(f"`beta` must lie in [0, 1]. Got {beta!r}.")
+        self.beta = beta
+
+    def forward(self, output: Tensor, y: Tensor) -> Tensor:
+        """Answer the mean loss of an output of shape (..., 2 k) and a target of shape (..., k)."""
+        mean, log_variance = mean_and_log_variance(output)
+        squares = (y - mean) ** 2 * torch.exp(-log_variance)
+        loss = 0.5 * (log_variance + squares + math.log(2 * math.pi))
+        return (self.weights(log_variance) * loss).mean()
+
+    def weights(self, log_variance: Tensor) -> Tensor:
+        """Answer the weight of each number of a batch, without a gradient."""
+        return torch.exp(self.beta * log_variance.detach())
+
+
+def nll_scale(
+    criterion: nn.Module, loss: Tensor, output: Tensor, noise: float | None = None
+) -> Tensor | float:
+    """Answer what the loss changes by where the log-likelihood of each row changes by 1.
+
+    Parameters
+    ----------
+    criterion : nn.Module
+        The loss function. The squared error is a likelihood of normal errors; a loss of your own
+        is taken for the mean negative log-likelihood of a row.
+    loss : Tensor of shape ()
+        The loss of a batch.
+    output : Tensor of shape (n_samples, ...)
+        The output of the net.
+    noise : float, optional
+        Standard deviation of the errors; by default the likeliest one, the root of the loss.
+
+    Returns
+    -------
+    Tensor of shape () or float
+        The change, without a gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.nn import nll_scale
+    >>> nll_scale(torch.nn.MSELoss(), torch.tensor(3.0), torch.zeros(5, 2))
+    tensor(3.)
+    """
+    criterion = getattr(criterion, "_orig_mod", criterion)
+    if isinstance(criterion, BetaNLLLoss):
+        log_variance = mean_and_log_variance(output)[1]
+        return criterion.weights(log_variance).mean() / log_variance[0].numel()
+    if type(criterion) is not nn.MSELoss:
+        return 1.0
+    # A row loses k MSE / (2 noise^2) nats, of k targets; the log of the noise is a constant.
+    return 2 * (loss.detach() if noise is None else noise**2) / output[0].numel()
