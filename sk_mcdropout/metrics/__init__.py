@@ -4,6 +4,8 @@ They know nothing of dropout: any mean and standard deviation, draws, intervals 
 be scored. As in ``sklearn.metrics``, rows are weighted by ``sample_weight`` and several targets
 are averaged as ``multioutput`` says.
 
+The public scores:
+
 - of a mean and a standard deviation: `negative_log_density_normal`, `crps_normal`, `sharpness`
 - of draws: `negative_log_density_mixture`, `crps_draws`, `energy_score`
 - of intervals and quantiles: `interval_score`, `coverage_score`, `mean_interval_width`,
@@ -13,6 +15,12 @@ are averaged as ``multioutput`` says.
   `area_under_sparsification_error`
 - for ``scoring=``: `neg_log_predictive_density_scorer`, `neg_crps_scorer`,
   `neg_interval_score_scorer`, `neg_calibration_error_scorer`
+
+The other names serve `sk_mcdropout.displays`, and may change:
+
+- how a fitted model is asked: `predict_mean_and_std`, `last_step`, `knows`, `is_calibrated`,
+  `one_target`
+- checks of arrays: `check_numbers`, `check_like`, `check_std`, `check_shares`
 """
 
 from ._calibration import calibration_curve, calibration_error, sharpness
@@ -24,7 +32,13 @@ from ._density import (
     negative_log_density_normal,
 )
 from ._interval import coverage_score, interval_score, mean_interval_width, pinball_loss
-from ._predictions import last_step
+from ._predictions import (
+    is_calibrated,
+    knows,
+    last_step,
+    one_target,
+    predict_mean_and_std,
+)
 from ._scorers import (
     neg_calibration_error_scorer,
     neg_crps_scorer,
@@ -32,7 +46,7 @@ from ._scorers import (
     neg_log_predictive_density_scorer,
 )
 from ._sparsification import area_under_sparsification_error, sparsification_curve
-from ._validation import check_like, check_numbers, check_std
+from ._validation import check_like, check_numbers, check_shares, check_std
 
 __all__ = [
     "area_under_sparsification_error",
@@ -40,12 +54,15 @@ __all__ = [
     "calibration_error",
     "check_like",
     "check_numbers",
+    "check_shares",
     "check_std",
     "coverage_score",
     "crps_draws",
     "crps_normal",
     "energy_score",
     "interval_score",
+    "is_calibrated",
+    "knows",
     "last_step",
     "mean_interval_width",
     "neg_calibration_error_scorer",
@@ -54,7 +71,9 @@ __all__ = [
     "neg_log_predictive_density_scorer",
     "negative_log_density_mixture",
     "negative_log_density_normal",
+    "one_target",
     "pinball_loss",
+    "predict_mean_and_std",
     "sharpness",
     "sparsification_curve",
 ]

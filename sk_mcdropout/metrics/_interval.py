@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._validation import average, check_ends, check_numbers
+from ._validation import average, check_ends, check_numbers, check_shares
 
 __all__ = ["coverage_score", "interval_score", "mean_interval_width", "pinball_loss"]
 
@@ -16,7 +16,7 @@ def interval_score(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Score intervals by their width and by how far y lies outside (Winkler's score).
+    """Compute the interval score (Winkler): the width, and how far y lies outside.
 
     Small is good. With ``alpha = 1 - coverage``, each unit by which y is missed costs
     ``2 / alpha`` units of width: Gneiting & Raftery (2007), eq. 43 [1]_. A proper score: the
@@ -27,7 +27,7 @@ def interval_score(
     y_true : array-like of shape (n_samples,) or (n_samples, n_targets)
         What was observed.
     interval : array-like of shape (n_samples, 2) or (n_samples, n_targets, 2)
-        Lower and upper ends, as ``predict_interval`` answers them.
+        Lower and upper ends, as ``predict_interval`` returns them.
     coverage : float, default=0.9
         The probability that the intervals were made for, in (0, 1).
     sample_weight : array-like of shape (n_samples,), default=None
@@ -58,7 +58,7 @@ def interval_score(
     >>> interval_score([0.0, 2.0], [[-1.0, 1.0], [-1.0, 1.0]], coverage=0.5)
     4.0
     """
-    (coverage,) = _check_levels("coverage", [coverage])
+    (coverage,) = check_shares("coverage", [coverage])
     y, low, high = _check_interval(y_true, interval)
     missed = np.maximum(low - y, 0) + np.maximum(y - high, 0)
     return average(high - low + 2 / (1 - coverage) * missed, sample_weight, multioutput)
@@ -71,7 +71,7 @@ def coverage_score(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Answer the share of rows whose y lies in its interval, ends included.
+    """Compute the share of rows whose y lies in its interval, ends included.
 
     Good is what the intervals were made for; a wide interval always reaches 1. To compare
     models by one number, take `interval_score`.
@@ -81,7 +81,7 @@ def coverage_score(
     y_true : array-like of shape (n_samples,) or (n_samples, n_targets)
         What was observed.
     interval : array-like of shape (n_samples, 2) or (n_samples, n_targets, 2)
-        Lower and upper ends, as ``predict_interval`` answers them.
+        Lower and upper ends, as ``predict_interval`` returns them.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows.
     multioutput : {"raw_values", "uniform_average"} or array-like of shape (n_targets,), \
@@ -114,14 +114,14 @@ def mean_interval_width(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Answer how wide intervals are on average.
+    """Compute the mean width of intervals.
 
     Of intervals that cover as they should, the narrower are the better.
 
     Parameters
     ----------
     interval : array-like of shape (n_samples, 2) or (n_samples, n_targets, 2)
-        Lower and upper ends, as ``predict_interval`` answers them.
+        Lower and upper ends, as ``predict_interval`` returns them.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows.
     multioutput : {"raw_values", "uniform_average"} or array-like of shape (n_targets,), \
@@ -157,7 +157,7 @@ def pinball_loss(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Score several quantiles at once by the mean of their pinball losses.
+    """Compute the mean pinball loss over several quantiles at once.
 
     Small is good. For one quantile this is scikit-learn's ``mean_pinball_loss``; twice the loss
     of many even levels is the CRPS (Gneiting & Ranjan, 2011 [1]_).
@@ -168,7 +168,7 @@ def pinball_loss(
         What was observed.
     y_quantiles : array-like of shape (n_samples, n_quantiles) or \
             (n_samples, n_targets, n_quantiles)
-        The predicted quantiles, as ``predict_quantiles`` answers them.
+        The predicted quantiles, as ``predict_quantiles`` returns them.
     quantiles : float or array-like of shape (n_quantiles,)
         Their levels, in (0, 1).
     sample_weight : array-like of shape (n_samples,), default=None
@@ -198,18 +198,11 @@ def pinball_loss(
     >>> pinball_loss([1.0], [[0.0, 3.0]], quantiles=[0.1, 0.9])
     0.15
     """
-    levels = _check_levels("quantiles", np.atleast_1d(quantiles))
+    levels = check_shares("quantiles", np.atleast_1d(quantiles))
     y = check_numbers("y_true", y_true)
     errors = y[..., None] - check_ends("y_quantiles", y_quantiles, len(levels), y)
     losses = np.maximum(levels * errors, (levels - 1) * errors).mean(axis=-1)
     return average(losses, sample_weight, multioutput)
-
-
-def _check_levels(name: str, levels: ArrayLike) -> NDArray:
-    levels = check_numbers(name, levels, (1,))
-    if not ((levels > 0) & (levels < 1)).all():
-        raise ValueError(f"`{name}` must lie in (0, 1). Got {levels.tolist()}.")
-    return levels
 
 
 def _check_interval(y_true: ArrayLike, interval: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:

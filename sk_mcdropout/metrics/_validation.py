@@ -1,4 +1,4 @@
-"""What the scores ask of targets and forecasts, and how they average over rows and targets."""
+"""Checks of targets and forecasts, and averages over rows and targets."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +10,7 @@ __all__ = [
     "check_ends",
     "check_like",
     "check_numbers",
+    "check_shares",
     "check_std",
     "check_weights",
     "over_targets",
@@ -17,7 +18,7 @@ __all__ = [
 
 
 def check_numbers(name: str, values: ArrayLike, n_axes: tuple[int, ...] = (1, 2)) -> NDArray:
-    """Answer finite numbers in double precision, of a number of axes that is allowed."""
+    """Return finite numbers in double precision; check the number of their axes."""
     array: NDArray = check_array(
         values, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"`{name}`"
     )
@@ -27,8 +28,19 @@ def check_numbers(name: str, values: ArrayLike, n_axes: tuple[int, ...] = (1, 2)
     return array
 
 
+def check_shares(name: str, shares: ArrayLike) -> NDArray:
+    """Check that one share or a list of them lies in (0, 1), and return them as a list."""
+    array = check_numbers(name, np.atleast_1d(shares), (1,))
+    if not ((array > 0) & (array < 1)).all():
+        raise ValueError(
+            f"`{name}` must lie in (0, 1). Got {np.asarray(shares).tolist()!r}. Give shares, such "
+            "as 0.9."
+        )
+    return array
+
+
 def check_like(y: NDArray, name: str, values: ArrayLike) -> NDArray:
-    """Answer one finite number for each of y; nothing is broadcast."""
+    """Return finite numbers; check that there is one for each of y, as nothing is broadcast."""
     values = check_numbers(name, values)
     if values.shape != y.shape:
         raise ValueError(
@@ -39,7 +51,7 @@ def check_like(y: NDArray, name: str, values: ArrayLike) -> NDArray:
 
 
 def check_std(std: NDArray, name: str = "std", positive: bool = False) -> NDArray:
-    """Answer standard deviations that are not negative, or all above 0."""
+    """Check that standard deviations are not negative, or all above 0, and return them."""
     if std.min() < 0:
         raise ValueError(f"`{name}` must be at least 0. Got {float(std.min())!r}.")
     if positive and not std.all():
@@ -51,7 +63,7 @@ def check_std(std: NDArray, name: str = "std", positive: bool = False) -> NDArra
 
 
 def check_draws(y: NDArray, draws: ArrayLike, least: int = 1) -> NDArray:
-    """Answer finite draws of y, with the draws first."""
+    """Return finite draws of y; check that the draws come first."""
     draws = check_numbers("draws", draws, (y.ndim + 1,))
     if draws.shape[1:] != y.shape:
         words = ", ".join(map(str, y.shape))
@@ -67,7 +79,7 @@ def check_draws(y: NDArray, draws: ArrayLike, least: int = 1) -> NDArray:
 
 
 def check_ends(name: str, values: ArrayLike, width: int, y: NDArray | None = None) -> NDArray:
-    """Answer several finite numbers for each number of y, side by side on the last axis."""
+    """Return finite numbers; check that the last axis has so many for each number of y."""
     values = check_numbers(name, values, (2, 3) if y is None else (y.ndim + 1,))
     shape = (*(values.shape[:-1] if y is None else y.shape), width)
     if values.shape != shape:
@@ -76,7 +88,7 @@ def check_ends(name: str, values: ArrayLike, width: int, y: NDArray | None = Non
 
 
 def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray | None:
-    """Answer one weight for each row, not negative and not all 0."""
+    """Return one weight for each row; check that none is negative and not all are 0."""
     if sample_weight is None:
         return None
     weights = check_numbers("sample_weight", sample_weight)
