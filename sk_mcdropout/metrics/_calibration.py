@@ -19,7 +19,7 @@ def calibration_curve(
     levels: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> tuple[NDArray, NDArray]:
-    """Answer how often y lay below its predicted quantiles.
+    """Compute how often y lay below its predicted quantiles.
 
     For calibrated forecasts the frequencies are the levels: Kuleshov et al. (2018) [1]_.
 
@@ -27,7 +27,7 @@ def calibration_curve(
     ----------
     cdf : array-like of shape (n_samples,) or (n_samples, n_targets)
         The predicted probability that a new observation is at most the one observed, in [0, 1]:
-        what ``predict_cdf(X, y)`` answers, or ``scipy.stats.norm.cdf(y, mean, std)``.
+        what ``predict_cdf(X, y)`` returns, or ``scipy.stats.norm.cdf(y, mean, std)``.
     levels : array-like of shape (n_levels,), default=None
         The levels of the quantiles, in [0, 1]; None takes 0.01, 0.02, ..., 0.99.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -71,7 +71,7 @@ def calibration_error(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Answer how far predicted probabilities are from what came true.
+    """Compute how far predicted probabilities are from the observed frequencies.
 
     Small is good, and 0 is perfect; n calibrated rows come to about ``1 / (6 n)`` by chance. Not
     a score to choose models by alone: what is calibrated may still know nothing of X.
@@ -80,7 +80,7 @@ def calibration_error(
     ----------
     cdf : array-like of shape (n_samples,) or (n_samples, n_targets)
         The predicted probability that a new observation is at most the one observed, in [0, 1]:
-        what ``predict_cdf(X, y)`` answers, or ``scipy.stats.norm.cdf(y, mean, std)``.
+        what ``predict_cdf(X, y)`` returns, or ``scipy.stats.norm.cdf(y, mean, std)``.
     levels : array-like of shape (n_levels,), default=None
         The levels of the quantiles, in [0, 1]; None takes 0.01, 0.02, ..., 0.99.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -122,7 +122,7 @@ def sharpness(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Answer how narrow forecasts are: the root of their mean variance.
+    """Compute the sharpness of forecasts: the root of their mean variance.
 
     Of calibrated forecasts, the smaller is the better; y does not enter.
 

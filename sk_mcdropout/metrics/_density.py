@@ -33,7 +33,7 @@ def negative_log_density_normal(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Score normal forecasts by minus the logarithm of their density where y lies.
+    """Compute minus the log density of normal forecasts at y.
 
     Small is good. The score may be negative, and moves by ``log(c)`` when y is multiplied by c.
 
@@ -79,7 +79,7 @@ def negative_log_density_mixture(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Score draws by minus the logarithm of the density of their mixture where y lies.
+    """Compute minus the log density of the mixture over draws at y.
 
     Each draw is the mean of a normal, and all weigh the same: minus the predictive
     log-likelihood of Gal & Ghahramani (2016), eq. 8 [1]_. Small is good.
@@ -98,7 +98,7 @@ def negative_log_density_mixture(
     multioutput : {"raw_values", "uniform_average"} or array-like of shape (n_targets,), \
             default="uniform_average"
         One score for each target, or their mean, or their mean with these weights. Each target
-        is scored by itself; ``log_prob`` of the regressor answers the density of all together.
+        is scored by itself; ``log_prob`` of the regressor returns the density of all together.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def crps_normal(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Score normal forecasts by the continuous ranked probability score (CRPS).
+    """Compute the continuous ranked probability score (CRPS) of normal forecasts.
 
     Small is good, and 0 is perfect. The score is in the units of y, and that of a forecast
     without spread is its absolute error. It forgives outliers more than the log density does.
@@ -188,7 +188,7 @@ def crps_draws(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Score draws by the continuous ranked probability score (CRPS).
+    """Compute the continuous ranked probability score (CRPS) of draws.
 
     The estimator is the fair one [1]_, whose expectation does not depend on the number of draws
     [2]_; it may be slightly negative. Small is good. The score is in the units of y.
@@ -243,7 +243,7 @@ def crps_draws(
 def energy_score(
     y_true: ArrayLike, draws: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Score draws of several targets together, dependence included.
+    """Compute the energy score of draws of several targets, dependence included.
 
     The CRPS with distances between points in place of numbers: Gneiting & Raftery (2007),
     eq. 22, by the fair estimator of `crps_draws`. Small is good. Bring targets of different
@@ -288,7 +288,7 @@ def _log_normal(y: NDArray, mean: NDArray, std: NDArray) -> NDArray:
 
 
 def _noise_like(draws: NDArray, noise_std: ArrayLike) -> NDArray:
-    """Answer the noise, whose axes must be the last ones of the draws."""
+    """Return the noise; check that its axes are the last ones of the draws."""
     if np.ndim(noise_std) == 0:
         return check_numbers("noise_std", np.atleast_1d(noise_std))
     noise = check_numbers("noise_std", noise_std, (1, 2, 3))

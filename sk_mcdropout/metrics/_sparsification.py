@@ -22,7 +22,7 @@ def sparsification_curve(
     n_points: int = 100,
     sample_weight: ArrayLike | None = None,
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Answer the error that is left when the least certain rows are left out.
+    """Compute the error that is left when the least certain rows are left out.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def sparsification_curve(
         The share of the rows that is left out: even steps from 0, all below 1.
     error : ndarray of shape (n_points,) or (n_points, n_targets)
         The mean absolute error of the other rows, as a share of that of all rows, hence 1 at
-        first. A standard deviation that tells nothing gives 1 throughout, and no error 0.
+        first. A standard deviation unrelated to the errors gives 1 throughout, and no error 0.
     oracle_error : ndarray of shape (n_points,) or (n_points, n_targets)
         The same when the largest errors are left out first: no standard deviation does better.
 
@@ -65,11 +65,11 @@ def sparsification_curve(
     """
     if n_points < 1:
         raise ValueError(f"`n_points` must be at least 1. Got {n_points!r}.")
-    errors, std, weights = _checked(y_true, mean, std, sample_weight)
+    errors, std, weights = _check_forecast(y_true, mean, std, sample_weight)
     removed = np.linspace(0, 1, n_points, endpoint=False)
-    kept = 1 - removed
+    retained = 1 - removed
     curves = [
-        [_error_of(kept, *_in_order(error, order, weights)) for order in (uncertainty, error)]
+        [_error_of(retained, *_in_order(error, order, weights)) for order in (uncertainty, error)]
         for error, uncertainty in _targets(errors, std)
     ]
     shape = (n_points, *errors.shape[1:])
@@ -85,11 +85,12 @@ def area_under_sparsification_error(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
 ) -> float | NDArray:
-    """Answer how far the order of the standard deviations is from that of the errors (AUSE).
+    """Compute the area under the sparsification error (AUSE).
 
-    Small is good: 0 where the largest errors have the largest standard deviations. The area
-    between the two curves of `sparsification_curve`, exact between its points. It tells nothing
-    of the size of the standard deviations, and is no proper score.
+    How far the order of the standard deviations is from that of the errors. Small is good: 0
+    where the largest errors have the largest standard deviations. The area between the two
+    curves of `sparsification_curve`, exact between its points. It does not depend on the size
+    of the standard deviations, and is no proper score.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def area_under_sparsification_error(
     >>> area_under_sparsification_error(y, mean, std=[0.1, 0.2, 0.3])
     0.0
     """
-    errors, std, weights = _checked(y_true, mean, std, sample_weight)
+    errors, std, weights = _check_forecast(y_true, mean, std, sample_weight)
     areas = [
         _area(*_in_order(error, uncertainty, weights)) - _area(*_in_order(error, error, weights))
         for error, uncertainty in _targets(errors, std)
@@ -133,7 +134,7 @@ def area_under_sparsification_error(
     return over_targets(np.array(areas), multioutput)
 
 
-def _checked(
+def _check_forecast(
     y_true: ArrayLike, mean: ArrayLike, std: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[NDArray, NDArray, NDArray]:
     y = check_numbers("y_true", y_true)
@@ -149,7 +150,7 @@ def _targets(errors: NDArray, std: NDArray) -> zip:
 
 
 def _in_order(error: NDArray, order: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
-    """Answer the shares of all rows and of all error, added up from the lowest in order."""
+    """Return the shares of all rows and of all error, added up from the lowest in order."""
     present = weights > 0
     _, place = np.unique(order[present], return_inverse=True)
     rows = np.bincount(place, weights[present])
@@ -159,17 +160,17 @@ def _in_order(error: NDArray, order: NDArray, weights: NDArray) -> tuple[NDArray
     return np.cumsum(rows) / rows.sum(), np.cumsum(sums) / total
 
 
-def _error_of(kept: NDArray, rows: NDArray, sums: NDArray) -> NDArray:
-    """Answer the mean error of the kept share of the rows, which starts at the most certain."""
-    return np.interp(kept, np.append(0, rows), np.append(0, sums)) / kept
+def _error_of(retained: NDArray, rows: NDArray, sums: NDArray) -> NDArray:
+    """Compute the mean error of a share of the rows, which starts at the most certain."""
+    return np.interp(retained, np.append(0, rows), np.append(0, sums)) / retained
 
 
 def _area(rows: NDArray, sums: NDArray) -> float:
-    """Integrate the mean error over the share of the rows that is kept, from 0 to 1.
+    """Integrate the mean error over the share of the rows retained, from 0 to 1.
 
-    Between two neighbours a and b the added-up error is ``sums(a) + slope * (kept - a)``, and
-    divided by kept its integral is ``slope * (b - a) + (sums(a) - slope * a) * log(b / a)``. The
-    first terms add up to the last of the sums.
+    Between two neighbours a and b the added-up error is ``sums(a) + slope * (retained - a)``, and
+    divided by the share retained its integral is ``slope * (b - a) + (sums(a) - slope * a) *
+    log(b / a)``. The first terms add up to the last of the sums.
     """
     slopes = np.diff(sums) / np.diff(rows)
     return sums[-1] + np.sum((sums[:-1] - slopes * rows[:-1]) * np.log(rows[1:] / rows[:-1]))
