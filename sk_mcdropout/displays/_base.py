@@ -1,23 +1,10 @@
-"""What the displays share: how a model is asked, and how its answer is drawn."""
+"""What the displays share: axes, colours and the legend, and a check of a forecast."""
 
-from inspect import signature
 from typing import Any
-
-import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from sk_mcdropout.metrics import check_like, check_numbers, check_std
 
-__all__ = [
-    "Display",
-    "check_share",
-    "checked_forecast",
-    "free_curve",
-    "knows",
-    "mean_and_std",
-    "name_of_target",
-    "one_target",
-]
+__all__ = ["Display", "area_style", "band_style", "check_forecast", "free_curve", "name_of_target"]
 
 # Colours that the colour-blind tell apart (Okabe & Ito, 2008), each with a line of its own.
 CURVES: list[dict[str, Any]] = [
@@ -28,15 +15,20 @@ CURVES: list[dict[str, Any]] = [
     {"color": "#56B4E9", "linestyle": (0, (5, 1))},
     {"color": "#E69F00", "linestyle": (0, (1, 1))},
 ]
+HATCHES = ["//", "\\\\", "||", "--", "xx", "++"]
 
 
 class Display:
     """Find the axes, and write the labels and the legend, as all displays do."""
 
     def _begin(self, ax):
-        check_matplotlib_support(f"{type(self).__name__}.plot")
-        import matplotlib.pyplot as plt
-
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                f"{type(self).__name__}.plot requires matplotlib. Install it, such as by "
+                "`pip install matplotlib`."
+            ) from error
         self.ax_ = plt.subplots(layout="constrained")[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         return self.ax_
@@ -49,72 +41,68 @@ class Display:
     def _fill(self, x, low, high, given, style):
         from matplotlib.collections import PolyCollection
 
-        style = {"linewidth": 0, **style}
         return self.ax_.fill_between(x, low, high, **_styled(PolyCollection, given, style))
 
     def _end(self, **labels):
-        handles, names = self.ax_.get_legend_handles_labels()
-        once = dict(zip(names, handles, strict=True))
-        self.ax_.legend(once.values(), once.keys(), frameon=False)
+        """Write the labels, and the legend: below the axes, where a layout makes room for it."""
+        from matplotlib.legend_handler import HandlerTuple
+
         self.ax_.set(**labels)
+        names, handles = _legend_entries(self.ax_)
+        place = {"loc": "best"}
+        if self.figure_.get_layout_engine() is not None:
+            # Four heights of a letter below the axes, where the label of the x axis ends.
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4}
+            place |= {"ncols": 2 if max(map(len, names)) < 30 else 1, "frameon": False}
+        self.ax_.legend(handles, names, handler_map={tuple: HandlerTuple(ndivide=None)}, **place)
         return self
 
 
 def _styled(artist, given, style):
-    """Answer the user's style over ours, by whichever of matplotlib's names it was given."""
+    """Return the user's style over ours, by whichever of matplotlib's names it was given."""
     from matplotlib import cbook
 
     return {**style, **cbook.normalize_kwargs(given, artist)}
 
 
+def _legend_entries(ax):
+    """Return each label once, and with it an artist of each colour that has this label."""
+    entries: dict[str, dict[str, Any]] = {}
+    for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+        color = handle.get_color() if hasattr(handle, "get_color") else handle.get_facecolor()
+        entries.setdefault(label, {}).setdefault(str(color), handle)
+    return list(entries), [tuple(handles.values()) for handles in entries.values()]
+
+
+def band_style(curve, alpha):
+    """Return the style of a band: a light fill, and an edge that tells it from other bands."""
+    from matplotlib.colors import to_rgba
+
+    color, line = curve["color"], curve["linestyle"]
+    face, edge = to_rgba(color, alpha), to_rgba(color, 0.6)
+    return {"facecolor": face, "edgecolor": edge, "linewidth": 0.8, "linestyle": line}
+
+
+def area_style(curve):
+    """Return the style of an area that others may lie over: fills would mix to grey."""
+    hatch = HATCHES[CURVES.index(curve)]
+    style = {"facecolor": "none", "edgecolor": curve["color"], "hatch": hatch}
+    return {**style, "alpha": 0.3, "linewidth": 0}
+
+
 def free_curve(ax):
-    """Answer the colour and the line of the next curve on these axes."""
+    """Return the colour and the line of the next curve on these axes."""
     taken = {line.get_color() for line in ax.lines}
     return next((curve for curve in CURVES if curve["color"] not in taken), CURVES[0])
 
 
-def knows(model, method, parameter):
-    """Tell whether a model has a method that takes such a parameter."""
-    return hasattr(model, method) and parameter in signature(getattr(model, method)).parameters
-
-
-def mean_and_std(model, X):
-    """Answer ``model.predict(X, return_std=True)``, or say that the model knows no such call."""
-    if not knows(model, "predict", "return_std"):
-        raise TypeError(
-            "`estimator` must answer `predict(X, return_std=True)`. Got "
-            f"{type(model).__name__}. Give an MCDropoutRegressor, a GaussianProcessRegressor, a "
-            "BayesianRidge or a pipeline that ends in one."
-        )
-    return model.predict(X, return_std=True)
-
-
-def one_target(values, target, axis=1):
-    """Answer the values of one target, where they have an axis for the targets."""
-    values = np.asarray(values)
-    n_targets = values.shape[axis] if values.ndim > axis else 1
-    index = 0 if target is None and n_targets == 1 else target
-    if index not in range(n_targets):
-        raise ValueError(
-            f"`target` must be the index of one of {n_targets} targets. Got {target!r}. Give one, "
-            "such as `target=0`."
-        )
-    return values.take(index, axis) if values.ndim > axis else values
-
-
 def name_of_target(y):
-    """Answer the name that a series has."""
+    """Return the name that a series has."""
     return str(getattr(y, "name", None) or "y")
 
 
-def check_share(name, value):
-    """Refuse what is no share, such as a percentage."""
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must lie in (0, 1). Got {value!r}. Give a share, such as 0.9.")
-
-
-def checked_forecast(y_true, mean, std):
-    """Answer one target and what was predicted of it, checked."""
+def check_forecast(y_true, mean, std):
+    """Check one target and its forecasts, and return them as arrays."""
     y_true = check_numbers("y_true", y_true, n_axes=(1,))
     mean = check_like(y_true, "mean", mean)
     return y_true, mean, check_std(check_like(y_true, "std", std))

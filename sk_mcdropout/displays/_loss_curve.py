@@ -1,4 +1,4 @@
-"""The picture of a training: its losses over the epochs."""
+"""A display of the losses of a net over the epochs of its training."""
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
@@ -11,10 +11,10 @@ __all__ = ["LossCurveDisplay"]
 
 
 class LossCurveDisplay(Display):
-    """Draw the loss of a skorch net over the epochs of its training.
+    """Plot the loss of a skorch net over the epochs of its training.
 
     The best epoch is the one with the least loss on the rows held out by ``train_split``; without
-    such rows none is marked, as the loss of the training rows does not tell.
+    such rows none is marked, as the loss of the training rows goes on falling.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class LossCurveDisplay(Display):
         self.name = name
 
     def plot(self, ax=None, *, name=None, train_kwargs=None, valid_kwargs=None, best_kwargs=None):
-        """Draw the picture.
+        """Plot the losses.
 
         Parameters
         ----------
@@ -73,13 +73,15 @@ class LossCurveDisplay(Display):
         from matplotlib.ticker import MaxNLocator
 
         of = f"{name}: " if name else ""
+        known = self.valid_loss is not None  # the best epoch then names the net
         epochs = np.arange(1, len(self.train_loss) + 1)
         dot = "." if len(epochs) == 1 else None
         self.valid_line_ = self.best_point_ = None
-        style = {"color": color, "linestyle": "--", "marker": dot, "label": f"{of}training"}
+        label = "training" if known else f"{of}training"
+        style = {"color": color, "linestyle": "--", "marker": dot, "label": label}
         self.train_line_ = self._line(epochs, self.train_loss, train_kwargs, style)
-        if self.valid_loss is not None:
-            style = {"color": color, "marker": dot, "label": f"{of}validation"}
+        if known:
+            style = {"color": color, "marker": dot, "label": "validation"}
             self.valid_line_ = self._line(epochs, self.valid_loss, valid_kwargs, style)
             best = np.nanargmin(self.valid_loss)
             label = f"{of}best epoch, {epochs[best]}"
@@ -92,7 +94,7 @@ class LossCurveDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, name=None, **plot_params):
-        """Draw the losses of a net's training.
+        """Plot the losses of a fitted net.
 
         Parameters
         ----------
@@ -119,7 +121,7 @@ class LossCurveDisplay(Display):
 
 
 def _losses_of(net):
-    """Answer the losses of a skorch net in training and validation, and what they are."""
+    """Return the losses of a skorch net in training and validation, and what they are."""
     if not hasattr(net, "history_"):
         raise TypeError(
             f"`estimator` must be a skorch net, which keeps a history. Got {type(net).__name__}. "
@@ -143,7 +145,7 @@ def _losses_of(net):
 
 
 def _name_of_loss(net):
-    """Say which loss it is, and of a target in which units."""
+    """Return the name of the loss, with the units of its target."""
     criterion = getattr(net.criterion_, "_orig_mod", net.criterion_)
     scaled = np.any(getattr(net, "y_scale_", 1) != 1) or np.any(getattr(net, "y_mean_", 0) != 0)
     return f"{type(criterion).__name__} ({'standardised y' if scaled else 'y as given'})"

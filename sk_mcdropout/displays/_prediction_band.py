@@ -1,29 +1,31 @@
-"""The picture of a prediction over one feature: its mean, its bands and its draws."""
+"""A display of the prediction over one feature: its mean, its bands and its draws."""
+
+from collections import Counter
 
 import numpy as np
 from scipy.stats import norm
 from sklearn.utils import check_array
 
-from sk_mcdropout.metrics import last_step
-
-from ._base import (
-    Display,
-    check_share,
-    free_curve,
-    mean_and_std,
-    name_of_target,
+from sk_mcdropout.metrics import (
+    check_shares,
+    is_calibrated,
+    last_step,
     one_target,
+    predict_mean_and_std,
 )
+
+from ._base import Display, band_style, free_curve, name_of_target
 
 __all__ = ["PredictionBandDisplay"]
 
 
 class PredictionBandDisplay(Display):
-    """Draw the prediction over one feature, with a band that says how sure it is.
+    """Plot the prediction over one feature, with the band of its uncertainty.
 
-    The band is the mean plus and minus the std times a quantile of the normal. Where a model
-    tells its doubt about the function (epistemic) from the noise of y (aleatoric), the band of
-    the doubt is drawn inside the band of both, with some draws. What `plot` takes is said there.
+    The band is the mean plus and minus the std times a quantile of the normal; or, of a model
+    that was calibrated on held-out data, the interval that it predicts. Where a model decomposes
+    its uncertainty into an epistemic and an aleatoric part, the band of the epistemic one is
+    drawn too, with draws. The options of the plot are described in `plot`.
 
     Parameters
     ----------
@@ -32,9 +34,13 @@ class PredictionBandDisplay(Display):
     mean, std : ndarray of shape (n_points,)
         Mean and standard deviation of the prediction.
     epistemic_std : ndarray of shape (n_points,), default=None
-        The part of the std that is doubt about the function.
+        The part of the std that is epistemic, of uncertainty about the function.
+    interval : ndarray of shape (n_points, 2), default=None
+        Lower and upper ends of a calibrated interval, drawn in the place of the band of the std.
+    coverage : float, default=0.9
+        Coverage of the bands, and of ``interval``.
     draws : ndarray of shape (n_draws, n_points), default=None
-        Draws of the function.
+        Monte-Carlo draws of the function.
     x_data, y_data : ndarray of shape (n_samples,), default=None
         Data to show.
     feature_name, target_name : str, default=None
@@ -47,9 +53,9 @@ class PredictionBandDisplay(Display):
     mean_line_ : Line2D
         The mean.
     band_ : PolyCollection or None
-        The band of the std; None where the std is epistemic altogether.
+        The calibrated interval, or the band of the std; None where the std is all epistemic.
     epistemic_band_ : PolyCollection or None
-        The band of the doubt about the function, if the model tells it.
+        The band of the epistemic uncertainty, if the model has ``predict_decomposed``.
     draw_lines_ : list of Line2D
         The draws that are shown.
     data_points_ : Line2D or None
@@ -74,6 +80,8 @@ class PredictionBandDisplay(Display):
         mean,
         std,
         epistemic_std=None,
+        interval=None,
+        coverage=0.9,
         draws=None,
         x_data=None,
         y_data=None,
@@ -84,6 +92,8 @@ class PredictionBandDisplay(Display):
         self.mean = mean
         self.std = std
         self.epistemic_std = epistemic_std
+        self.interval = interval
+        self.coverage = coverage
         self.draws = draws
         self.x_data = x_data
         self.y_data = y_data
@@ -94,7 +104,7 @@ class PredictionBandDisplay(Display):
         self,
         ax=None,
         *,
-        coverage=0.9,
+        coverage=None,
         n_draws=5,
         name=None,
         line_kwargs=None,
@@ -103,14 +113,15 @@ class PredictionBandDisplay(Display):
         draws_kwargs=None,
         data_kwargs=None,
     ):
-        """Draw the picture.
+        """Plot the prediction.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
-        coverage : float, default=0.9
-            Share of a normal that the bands hold.
+        coverage : float, default=None
+            Share of a normal that the bands hold; None takes the one that is stored. That of a
+            calibrated interval cannot be changed here: give it to `from_estimator`.
         n_draws : int, default=5
             Number of draws to show, where there are draws.
         name : str, default=None
@@ -128,43 +139,61 @@ class PredictionBandDisplay(Display):
         Raises
         ------
         ValueError
-            If ``coverage`` is no share.
+            If ``coverage`` is not in (0, 1), or not that of the calibrated interval.
         """
-        check_share("coverage", coverage)
-        curve, of = free_curve(self._begin(ax)), f"{name}: " if name else ""
-        parts = self.epistemic_std is not None
-        self.band_ = self.epistemic_band_ = self.data_points_ = None
-        self.draw_lines_ = []
-        if not parts or np.any(self.std != self.epistemic_std):
-            label = f"{of}{100 * coverage:g} % band" + (", total" if parts else "")
-            style = {"label": label, "alpha": 0.2, "color": curve["color"]}
-            self.band_ = self._band(self.std, coverage, band_kwargs, style)
-        if parts:
-            label = f"{of}{100 * coverage:g} % band, epistemic"
-            style = {"label": label, "alpha": 0.35, "color": curve["color"]}
-            self.epistemic_band_ = self._band(
-                self.epistemic_std, coverage, epistemic_band_kwargs, style
-            )
-        if self.draws is not None:
-            self.draw_lines_ = self._some_draws(n_draws, of, draws_kwargs)
+        coverage = self._check_coverage(coverage)
+        curve = free_curve(self._begin(ax))
+        label = f"{100 * coverage:g} % band"
+        self.data_points_ = None
         if self.y_data is not None:
-            style = {"color": "#D55E00", "linestyle": "none", "marker": ".", "alpha": 0.6}
+            style = {"color": "0.4", "linestyle": "none", "marker": ".", "alpha": 0.6}
             style = {"markersize": 4, "label": "data", **style}
             self.data_points_ = self._line(self.x_data, self.y_data, data_kwargs, style)
-        style = {"label": f"{of}mean", "linewidth": 2, **curve}
+        self.band_ = self._plot_band(coverage, label, curve, band_kwargs)
+        self.epistemic_band_ = None
+        if self.epistemic_std is not None:
+            ends = self._normal(self.epistemic_std, coverage)
+            style = {"label": f"{label}, epistemic", **band_style(curve, 0.35)}
+            self.epistemic_band_ = self._fill(self.x, *ends, epistemic_band_kwargs, style)
+        self.draw_lines_ = self._plot_draws(n_draws, curve["color"], draws_kwargs)
+        style = {"label": name or "mean", "linewidth": 2, **curve}
         self.mean_line_ = self._line(self.x, self.mean, line_kwargs, style)
         return self._end(xlabel=self.feature_name, ylabel=self.target_name)
 
-    def _band(self, std, coverage, given, style):
-        half = norm.ppf((1 + coverage) / 2) * np.asarray(std)
-        return self._fill(self.x, self.mean - half, self.mean + half, given, style)
+    def _check_coverage(self, coverage):
+        coverage = self.coverage if coverage is None else coverage
+        check_shares("coverage", coverage)
+        if self.interval is not None and coverage != self.coverage:
+            raise ValueError(
+                f"`coverage` must be that of the calibrated interval, {self.coverage!r}. Got "
+                f"{coverage!r}. Give it to `from_estimator`, which predicts the interval."
+            )
+        return coverage
 
-    def _some_draws(self, n_draws, of, given):
-        some = self.draws[:n_draws]
-        style = {"color": "0.3", "linewidth": 0.6}
-        lines = [self._line(self.x, draw, given, style) for draw in some]
+    def _normal(self, std, coverage):
+        half = norm.ppf((1 + coverage) / 2) * np.asarray(std)
+        return self.mean - half, self.mean + half
+
+    def _plot_band(self, coverage, label, curve, given):
+        style = band_style(curve, 0.15)
+        if self.interval is not None:
+            style["label"] = f"{label}, calibrated"
+            return self._fill(self.x, *np.transpose(self.interval), given, style)
+        if self.epistemic_std is not None:
+            label = f"{label}, total"
+            if np.all(self.std == self.epistemic_std):
+                return None
+        style["label"] = label
+        return self._fill(self.x, *self._normal(self.std, coverage), given, style)
+
+    def _plot_draws(self, n_draws, color, given):
+        if self.draws is None:
+            return []
+        shown = self.draws[:n_draws]
+        style = {"color": color, "linewidth": 0.6}
+        lines = [self._line(self.x, draw, given, style) for draw in shown]
         for line in lines[:1]:
-            line.set_label(f"{of}{len(some)} of {len(self.draws)} draws")
+            line.set_label(f"{len(shown)} of {len(self.draws)} draws")
         return lines
 
     @classmethod
@@ -177,32 +206,36 @@ class PredictionBandDisplay(Display):
         feature=0,
         grid=None,
         target=None,
+        coverage=0.9,
         feature_name=None,
         target_name=None,
         **plot_params,
     ):
-        """Ask a fitted regressor along one feature, and draw its answer.
+        """Predict with a fitted regressor along one feature, and plot the prediction.
 
         The other features are held at their median, those that are no numbers at their most
-        frequent value. The data have values of their own there, so with several features they
-        need not lie along the mean.
+        frequent value; missing values do not count. The data have values of their own there, so
+        with several features they need not lie along the mean.
 
         Parameters
         ----------
         estimator : object
-            A fitted regressor that answers ``predict(X, return_std=True)``, alone or at the end
-            of a pipeline or a search. The parts of the std are drawn if it also has
-            ``predict_decomposed``, and draws if it has ``draws``.
+            A fitted regressor with ``predict(X, return_std=True)``, alone or at the end of a
+            pipeline or a search. The parts of the std are drawn if it also has
+            ``predict_decomposed``, draws if it has ``draws``, and the interval of
+            ``predict_interval`` if it was calibrated on held-out data.
         X : array-like or data frame of shape (n_samples, n_features)
-            Data, which say the range and the medians of the features.
+            Data, for the range and the medians of the features.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
             Their targets; None draws no data.
         feature : int or str, default=0
             Index or name of the feature.
         grid : array-like of shape (n_points,), default=None
-            Values of the feature to ask about; None takes 200 over the range of X.
+            Values of the feature to predict at; None takes 200 over the range of X.
         target : int, default=None
             Index of the target, if there are several.
+        coverage : float, default=0.9
+            Share of a normal that the bands hold, and coverage of a calibrated interval.
         feature_name, target_name : str, default=None
             Labels of the axes; None takes the names that X and y have.
         **plot_params : dict
@@ -216,19 +249,22 @@ class PredictionBandDisplay(Display):
         Raises
         ------
         TypeError
-            If the regressor does not know ``return_std``.
+            If the regressor predicts no standard deviation.
         ValueError
-            If there is no such feature or target, or the feature holds no numbers.
+            If there is no such feature or target, the feature holds no numbers, or ``coverage``
+            is not in (0, 1).
         """
         columns = _columns_of(X)
         key = _key_of(feature, columns)
         if grid is None:
             grid = np.linspace(np.nanmin(columns[key]), np.nanmax(columns[key]), 200)
         grid = np.sort(np.asarray(grid, dtype=float))
+        check_shares("coverage", coverage)
         model, rows = last_step(estimator, _rows_along(X, columns, key, grid))
         display = cls(
             x=grid,
-            **_decomposed(model, rows, target),
+            **_prediction(model, rows, target, coverage),
+            coverage=coverage,
             x_data=None if y is None else columns[key],
             y_data=None if y is None else one_target(y, target),
             feature_name=feature_name or (key if isinstance(key, str) else f"feature {key}"),
@@ -237,28 +273,35 @@ class PredictionBandDisplay(Display):
         return display.plot(**plot_params)
 
 
-def _decomposed(model, X, target):
-    """Answer mean, std, and where the model tells them its epistemic part and draws."""
+def _prediction(model, X, target, coverage):
+    """Predict mean and std, and where the model has them its parts, interval and draws."""
+    interval = None
+    if is_calibrated(model):
+        interval = one_target(model.predict_interval(X, coverage=coverage), target, ndim=3)
     if not hasattr(model, "predict_decomposed"):
-        mean, std = mean_and_std(model, X)
-        return {"mean": one_target(mean, target), "std": one_target(std, target)}
-    answers = model.predict_decomposed(X)
-    mean, epistemic, aleatoric = (one_target(answer, target) for answer in answers)
-    draws = one_target(model.draws(X), target, axis=2) if hasattr(model, "draws") else None
-    # The law of total variance: the doubt and the noise add up as squares.
-    std = np.hypot(epistemic, aleatoric)
-    return {"mean": mean, "std": std, "epistemic_std": epistemic, "draws": draws}
+        mean, std = (one_target(part, target) for part in predict_mean_and_std(model, X))
+        return {"mean": mean, "std": std, "interval": interval}
+    parts = model.predict_decomposed(X)
+    mean, epistemic, aleatoric = (one_target(part, target) for part in parts)
+    draws = one_target(model.draws(X), target, axis=2, ndim=3) if hasattr(model, "draws") else None
+    return {
+        "mean": mean,
+        "std": np.hypot(epistemic, aleatoric),  # variances add up, by the law of total variance
+        "epistemic_std": epistemic,
+        "interval": interval,
+        "draws": draws,
+    }
 
 
 def _columns_of(X):
-    """Answer the columns of a frame by their names, those of an array by their indices."""
+    """Return the columns of a frame by their names, those of an array by their indices."""
     if hasattr(X, "columns"):
         return {name: np.asarray(X[name]) for name in X.columns}
     return dict(enumerate(check_array(X, ensure_all_finite=False).T))
 
 
 def _key_of(feature, columns):
-    """Answer the name or the index of the column that is meant."""
+    """Return the name or the index of the column that is meant."""
     keys = list(columns)
     if feature not in keys and feature in range(len(keys)):
         feature = keys[feature]
@@ -276,7 +319,7 @@ def _key_of(feature, columns):
 
 
 def _rows_along(X, columns, key, grid):
-    """Answer rows in the form of X with one feature on a grid and the others held."""
+    """Return rows in the form of X with one feature on a grid and the others held."""
     held = {
         name: grid if name == key else np.full(len(grid), _typical(column))
         for name, column in columns.items()
@@ -285,11 +328,17 @@ def _rows_along(X, columns, key, grid):
 
 
 def _typical(column):
-    """Answer the median, or of what are no numbers the most frequent value."""
+    """Return the median, or of what are no numbers the most frequent value that is known."""
     if _holds_numbers(column):
         return np.nanmedian(column)
-    values, counts = np.unique(column, return_counts=True)
-    return values[counts.argmax()]
+    counts = Counter(value for value in column if _is_known(value))
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _is_known(value):
+    """Return whether a value is there: not None, NaN, NaT or the NA of pandas."""
+    itself = value == value  # false of NaN and NaT, and NA of NA
+    return value is not None and isinstance(itself, bool | np.bool_) and bool(itself)
 
 
 def _holds_numbers(column):

@@ -1,35 +1,36 @@
-"""The picture of the promise of intervals, and of how they keep it."""
+"""A display of the observed against the nominal coverage of intervals."""
+
+from contextlib import suppress
 
 import numpy as np
 from scipy.stats import binom, norm
 
-from sk_mcdropout.metrics import coverage_score, last_step
-
-from ._base import (
-    Display,
-    check_share,
-    checked_forecast,
-    free_curve,
+from sk_mcdropout.metrics import (
+    check_shares,
+    coverage_score,
     knows,
-    mean_and_std,
+    last_step,
     one_target,
+    predict_mean_and_std,
 )
+
+from ._base import Display, check_forecast, free_curve
 
 __all__ = ["ReliabilityDisplay"]
 
 
 class ReliabilityDisplay(Display):
-    """Draw how many y the intervals hold against how many they should.
+    """Plot the observed coverage of intervals against their nominal coverage [1]_.
 
-    On the diagonal the intervals keep their promise, below it they are too narrow. Observed
-    coverages scatter even for perfect intervals, as shares of a binomial number of hits: the
-    band holds them, each level on its own. It takes the rows for independent, which several
-    targets of a row are not, so each target has a picture of its own.
+    On the diagonal the intervals hold as many y as they should, below it they are too narrow.
+    Observed coverages scatter even for perfect intervals, as shares of a binomial number of hits:
+    the band holds them, each level on its own. It takes the rows for independent, which several
+    targets of a row are not, so each target has a plot of its own.
 
     Parameters
     ----------
     nominal, observed : ndarray of shape (n_levels,)
-        Coverage that is promised, and that is found.
+        Coverage that the intervals are made for, and that is found.
     n_samples : int
         Number of rows it was found on.
     name : str, default=None
@@ -76,7 +77,7 @@ class ReliabilityDisplay(Display):
         band_kwargs=None,
         reference_kwargs=None,
     ):
-        """Draw the picture.
+        """Plot the observed coverage.
 
         Parameters
         ----------
@@ -99,13 +100,13 @@ class ReliabilityDisplay(Display):
         Raises
         ------
         ValueError
-            If ``band_coverage`` is no share.
+            If ``band_coverage`` is not in (0, 1).
         """
-        check_share("band_coverage", band_coverage)
+        check_shares("band_coverage", band_coverage)
         curve = free_curve(self._begin(ax))
         low, high = binom.interval(band_coverage, self.n_samples, self.nominal)
         label = f"{100 * band_coverage:g} % binomial band, n = {self.n_samples}"
-        style = {"color": "0.9", "zorder": 0, "label": label}
+        style = {"color": "0.9", "linewidth": 0, "zorder": 0, "label": label}
         low, high = low / self.n_samples, high / self.n_samples
         self.band_ = self._fill(self.nominal, low, high, band_kwargs, style)
         style = {"color": "black", "linewidth": 1, "label": "perfectly calibrated"}
@@ -116,7 +117,7 @@ class ReliabilityDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, levels=None, target=None, name=None, **plot_params):
-        """Ask a fitted regressor for its intervals, and draw how many y they hold.
+        """Predict intervals with a fitted regressor, and plot how many y they hold.
 
         Parameters
         ----------
@@ -129,8 +130,8 @@ class ReliabilityDisplay(Display):
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Their targets.
         levels : array-like of shape (n_levels,), default=None
-            Nominal coverages; None takes 0.05, 0.1, ..., 0.95. For each of them
-            ``predict_interval`` is called once, so fewer take less time.
+            Nominal coverages; None takes 0.05, 0.1, ..., 0.95. All are asked for at once where
+            ``predict_interval`` takes an array, and one after the other where it does not.
         target : int, default=None
             Index of the target, if there are several.
         name : str, default=None
@@ -146,23 +147,23 @@ class ReliabilityDisplay(Display):
         Raises
         ------
         TypeError
-            If the regressor knows neither intervals nor ``return_std``.
+            If the regressor predicts neither intervals nor a standard deviation.
         ValueError
-            If there is no such target, or a level is no share.
+            If there is no such target, or a level is not in (0, 1).
         """
         model, X = last_step(estimator, X)
-        y, name = one_target(y, target), name or type(model).__name__
+        y, name = np.asarray(y), name or type(model).__name__
+        one_y = one_target(y, target)
         if not knows(model, "predict_interval", "coverage"):
-            mean, std = (one_target(part, target) for part in mean_and_std(model, X))
-            return cls.from_predictions(y, mean, std, levels=levels, name=name, **plot_params)
-        levels = _checked(levels)
-        answers = (model.predict_interval(X, coverage=level) for level in levels)
-        intervals = [one_target(np.moveaxis(answer, -1, 0), target, axis=2).T for answer in answers]
-        return cls._from_intervals(y, intervals, levels, name, plot_params)
+            mean, std = (one_target(part, target) for part in predict_mean_and_std(model, X))
+            return cls.from_predictions(one_y, mean, std, levels=levels, name=name, **plot_params)
+        levels = _check_levels(levels)
+        intervals = one_target(_intervals(model, X, levels, y.size), target, ndim=4)
+        return cls._from_intervals(one_y, intervals, levels, name, plot_params)
 
     @classmethod
     def from_predictions(cls, y_true, mean, std, *, levels=None, name=None, **plot_params):
-        """Draw how many y the central intervals of normals hold.
+        """Plot how many y the central intervals of normals hold.
 
         Parameters
         ----------
@@ -185,24 +186,35 @@ class ReliabilityDisplay(Display):
         Raises
         ------
         ValueError
-            If the arrays do not go together, or a level is no share.
+            If shapes differ, a number is not finite, a std is negative, or a level is not in
+            (0, 1).
         """
-        y_true, mean, std = checked_forecast(y_true, mean, std)
-        levels = _checked(levels)
-        halves = norm.ppf((1 + levels) / 2)[:, None] * std
-        intervals = [np.column_stack([mean - half, mean + half]) for half in halves]
+        y_true, mean, std = check_forecast(y_true, mean, std)
+        levels = _check_levels(levels)
+        halves = norm.ppf((1 + levels) / 2) * std[:, None]
+        intervals = np.stack([mean[:, None] - halves, mean[:, None] + halves], axis=-1)
         return cls._from_intervals(y_true, intervals, levels, name, plot_params)
 
     @classmethod
     def _from_intervals(cls, y_true, intervals, levels, name, plot_params):
-        observed = np.array([coverage_score(y_true, interval) for interval in intervals])
+        hits = [coverage_score(y_true, intervals[:, i]) for i in range(len(levels))]
+        observed = np.array(hits)
         display = cls(nominal=levels, observed=observed, n_samples=len(y_true), name=name)
         return display.plot(**plot_params)
 
 
-def _checked(levels):
-    """Answer the nominal coverages, each a share."""
-    levels = np.linspace(0.05, 0.95, 19) if levels is None else np.asarray(levels, dtype=float)
-    for level in levels:
-        check_share("levels", float(level))
-    return levels
+def _check_levels(levels):
+    """Return the nominal coverages; check that each is in (0, 1)."""
+    return check_shares("levels", np.linspace(0.05, 0.95, 19) if levels is None else levels)
+
+
+def _intervals(model, X, levels, n_values):
+    """Return intervals of all coverages, of shape (n_samples, [n_targets], n_levels, 2)."""
+    # A model that takes one coverage at a time refuses an array, or returns another shape.
+    with suppress(TypeError, ValueError):
+        intervals = np.asarray(model.predict_interval(X, coverage=levels))
+        ends = (len(levels), 2)
+        is_whole = intervals.size == n_values * len(levels) * 2
+        if is_whole and intervals.ndim > 2 and intervals.shape[-2:] == ends:
+            return intervals
+    return np.stack([model.predict_interval(X, coverage=level) for level in levels], axis=-2)

@@ -1,37 +1,36 @@
-"""The picture of whether the std knows where the errors are large."""
+"""A display of whether the errors are largest where the std is."""
 
 import numpy as np
 from scipy.stats import norm
 
-from sk_mcdropout.metrics import area_under_sparsification_error, last_step, sparsification_curve
-
-from ._base import (
-    Display,
-    check_share,
-    checked_forecast,
-    free_curve,
-    mean_and_std,
-    name_of_target,
+from sk_mcdropout.metrics import (
+    area_under_sparsification_error,
+    check_shares,
+    last_step,
     one_target,
+    predict_mean_and_std,
+    sparsification_curve,
 )
+
+from ._base import Display, area_style, check_forecast, free_curve, name_of_target
 
 __all__ = ["SparsificationDisplay"]
 
 
 class SparsificationDisplay(Display):
-    """Draw whether the rows with the largest std are those with the largest error.
+    """Plot whether the rows with the largest std are those with the largest error.
 
     The curve is the error that is left when the least certain rows are left out [1]_. It should
-    fall as that of the oracle, which leaves out the largest errors first; one that stays on the
-    line of the random order knows nothing. The area between curve and oracle is the AUSE. The
-    other kind of picture is the errors against the std, row by row.
+    fall as that of the oracle, which leaves out the largest errors first; where it stays on the
+    line of the random order, the std is unrelated to the errors. The area between curve and
+    oracle is the AUSE. The other kind of plot is of the errors against the std, row by row.
 
     Parameters
     ----------
     removed, error, oracle_error : ndarray of shape (n_points,)
-        What `sparsification_curve` answers.
+        What `sparsification_curve` returns.
     area : float
-        What `area_under_sparsification_error` answers.
+        What `area_under_sparsification_error` returns.
     std, absolute_error : ndarray of shape (n_samples,)
         What was predicted, and how far the mean was off.
     target_name : str, default="y"
@@ -100,7 +99,7 @@ class SparsificationDisplay(Display):
         points_kwargs=None,
         reference_kwargs=None,
     ):
-        """Draw the picture.
+        """Plot the curve, or the errors row by row.
 
         Parameters
         ----------
@@ -125,26 +124,26 @@ class SparsificationDisplay(Display):
         Raises
         ------
         ValueError
-            If there is no such kind, or ``coverage`` is no share.
+            If there is no such kind, or ``coverage`` is not in (0, 1).
         """
         if kind not in ("sparsification", "error_vs_std"):
             raise ValueError(
                 f"`kind` must be 'sparsification' or 'error_vs_std'. Got {kind!r}. Give one of "
                 "these."
             )
-        check_share("coverage", coverage)
+        check_shares("coverage", coverage)
         curve, name = free_curve(self._begin(ax)), name or self.name
         self.line_ = self.oracle_line_ = self.area_ = self.points_ = None
         if kind == "error_vs_std":
             return self._plot_errors(curve, name, coverage, points_kwargs, reference_kwargs)
-        style = {"color": curve["color"], "alpha": 0.15}
-        self.area_ = self._fill(self.removed, self.oracle_error, self.error, area_kwargs, style)
+        self.area_ = self._fill(
+            self.removed, self.oracle_error, self.error, area_kwargs, area_style(curve)
+        )
         style = {"color": "black", "linewidth": 1, "label": "random order"}
         self.reference_line_ = self._line([0, 1], [self.error[0]] * 2, reference_kwargs, style)
         style = {"label": f"{name or 'by std'}, AUSE = {self.area:.3g}", **curve}
         self.line_ = self._line(self.removed, self.error, line_kwargs, style)
-        label = f"{name}: oracle" if name else "oracle"
-        style = {"color": curve["color"], "linestyle": ":", "linewidth": 1, "label": label}
+        style = {"color": curve["color"], "linestyle": ":", "linewidth": 1, "label": "oracle"}
         self.oracle_line_ = self._line(self.removed, self.oracle_error, oracle_kwargs, style)
         return self._end(
             xlabel="share of rows left out", ylabel="mean absolute error / that of all rows"
@@ -166,13 +165,13 @@ class SparsificationDisplay(Display):
     def from_estimator(
         cls, estimator, X, y, *, target=None, target_name=None, name=None, **plot_params
     ):
-        """Ask a fitted regressor for its mean and std, and draw its errors.
+        """Predict mean and std with a fitted regressor, and plot its errors.
 
         Parameters
         ----------
         estimator : object
-            A fitted regressor that answers ``predict(X, return_std=True)``, alone or at the end
-            of a pipeline or a search.
+            A fitted regressor with ``predict(X, return_std=True)``, alone or at the end of a
+            pipeline or a search.
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
             Inputs that the regressor was not fitted on.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
@@ -194,14 +193,14 @@ class SparsificationDisplay(Display):
         Raises
         ------
         TypeError
-            If the regressor does not know ``return_std``.
+            If the regressor predicts no standard deviation.
         ValueError
             If there is no such target.
         """
         model, X = last_step(estimator, X)
-        answers = (y, *mean_and_std(model, X))
+        forecast = (y, *predict_mean_and_std(model, X))
         return cls.from_predictions(
-            *(one_target(answer, target) for answer in answers),
+            *(one_target(values, target) for values in forecast),
             target_name=target_name or name_of_target(y),
             name=name or type(model).__name__,
             **plot_params,
@@ -209,7 +208,7 @@ class SparsificationDisplay(Display):
 
     @classmethod
     def from_predictions(cls, y_true, mean, std, *, target_name="y", name=None, **plot_params):
-        """Draw the errors of what was predicted.
+        """Plot the errors of predictions.
 
         Parameters
         ----------
@@ -234,7 +233,7 @@ class SparsificationDisplay(Display):
         ValueError
             If the arrays do not go together, or a std is negative.
         """
-        y_true, mean, std = checked_forecast(y_true, mean, std)
+        y_true, mean, std = check_forecast(y_true, mean, std)
         removed, error, oracle_error = sparsification_curve(y_true, mean, std)
         display = cls(
             removed=removed,

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 from pictures import (
     PROCESS,
     TWO,
@@ -74,23 +75,66 @@ def test_the_intervals_of_a_process_are_those_of_its_mean_and_std():
 
 
 class Steps:
-    """Answer intervals of its own: from minus to plus the coverage, for each target."""
+    """Predict intervals of its own: from minus to plus the coverage, for each target."""
 
     def __init__(self, shape):
         self.shape = shape
+        self.n_asked = 0
 
     def predict_interval(self, X, coverage=0.9):
-        ends = np.broadcast_to([-coverage, coverage], (*self.shape, 2))
-        return ends if len(self.shape) == 1 else ends * np.array([[1.0], [10.0]])
+        self.n_asked += 1
+        ends = np.stack([-np.asarray(coverage), np.asarray(coverage)], axis=-1)
+        ends = np.broadcast_to(ends, (*self.shape, *ends.shape))
+        if len(self.shape) == 1:
+            return ends
+        units = np.array([1.0, 10.0])[: self.shape[1]]
+        return ends * units.reshape(-1, *[1] * (ends.ndim - 2))
 
 
-def test_the_intervals_of_a_model_are_its_own():
+class StepByStep(Steps):
+    """The same, of one coverage at a time."""
+
+    def predict_interval(self, X, coverage=0.9):
+        return super().predict_interval(X, float(coverage))
+
+
+@pytest.mark.parametrize(("kind", "n_asked"), [(Steps, 1), (StepByStep, 3)])
+@pytest.mark.parametrize("target", [None, 0, 1])
+def test_the_intervals_of_a_model_are_its_own(kind, n_asked, target):
     y = np.array([-0.7, 0.3, 0.3, 1.0])
-    display = ReliabilityDisplay.from_estimator(Steps((4,)), y, y, levels=LEVELS)
+    y = y if target is None else np.column_stack([y, 10 * y])
+    model = kind(y.shape)
+    display = ReliabilityDisplay.from_estimator(model, y, y, levels=LEVELS, target=target)
     np.testing.assert_array_equal(display.observed, [0, 0.5, 0.75])
-    y = np.column_stack([y, 10 * y])
-    display = ReliabilityDisplay.from_estimator(Steps((4, 2)), y, y, levels=LEVELS, target=1)
+    assert model.n_asked == n_asked
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_a_column_of_y_is_one_target(shape):
+    y = np.array([-0.7, 0.3, 0.3, 1.0])
+    model = Steps(shape)
+    display = ReliabilityDisplay.from_estimator(model, y, y[:, None], levels=LEVELS)
     np.testing.assert_array_equal(display.observed, [0, 0.5, 0.75])
+    assert model.n_asked == 1
+
+
+def test_as_many_levels_as_rows_are_not_taken_for_the_rows():
+    class Normal:
+        def predict_interval(self, X, coverage=0.9):
+            return np.stack([X - coverage, X + coverage], axis=-1)
+
+    y = np.zeros(3)
+    display = ReliabilityDisplay.from_estimator(Normal(), LEVELS, y, levels=LEVELS)
+    np.testing.assert_allclose(display.observed, [1 / 3, 2 / 3, 1])
+
+
+def test_an_error_of_the_model_is_its_own():
+    class Broken:
+        def predict_interval(self, X, coverage=0.9):
+            raise ValueError("the model is broken")
+
+    with pytest.raises(ValueError, match="the model is broken"):
+        ReliabilityDisplay.from_estimator(Broken(), LEVELS, LEVELS)
 
 
 def test_several_targets_at_once_are_refused():
@@ -100,7 +144,7 @@ def test_several_targets_at_once_are_refused():
 
 @pytest.mark.parametrize("level", [0.0, 1.5])
 def test_a_level_is_a_share(level):
-    with pytest.raises(ValueError, match=rf"`levels` must lie in \(0, 1\). Got {level}"):
+    with pytest.raises(ValueError, match=rf"`levels` must lie in \(0, 1\). Got \[0.5, {level}\]"):
         ReliabilityDisplay.from_predictions([0.0], [0.0], [1.0], levels=[0.5, level])
     with pytest.raises(ValueError, match=rf"`band_coverage` must lie in \(0, 1\). Got {level}"):
         ReliabilityDisplay.from_predictions([0.0], [0.0], [1.0], band_coverage=level)
@@ -221,8 +265,55 @@ def test_drawing_twice_tells_the_two_apart(display):
     second = {line.get_color() for line in ax.lines if line.get_label().startswith("two")}
     assert first
     assert second
-    assert first & second <= {"0.3"}  # draws are grey
+    assert not first & second
     assert len(labels(display)) == len(set(labels(display)))
+
+
+@each_display
+def test_the_legend_covers_no_data_where_a_layout_makes_room(display):
+    figure = display.plot(name="one").figure_
+    display.plot(ax=display.ax_, name="two")
+    figure.draw_without_rendering()
+    legend = display.ax_.get_legend().get_window_extent()
+    assert not legend.overlaps(display.ax_.get_window_extent())
+    assert not legend.overlaps(display.ax_.xaxis.label.get_window_extent())
+    assert figure.bbox.y0 <= legend.y0
+
+
+@each_display
+def test_the_legend_stays_inside_where_no_layout_makes_room(display):
+    figure, ax = plt.subplots()
+    display.plot(ax=ax)
+    figure.draw_without_rendering()
+    assert ax.get_window_extent().overlaps(ax.get_legend().get_window_extent())
+    assert ax.get_legend().get_frame_on()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "n_lines"),
+    [
+        ("band", ["data", "90 % band, total", "90 % band, epistemic", "1 of 1 draws"], 5),
+        ("reliability", ["95 % binomial band, n = 9", "perfectly calibrated"], 3),
+        ("sparsification", ["random order", "oracle"], 5),
+        ("loss", ["training", "validation"], 6),
+    ],
+)
+def test_what_two_models_share_is_labelled_once(kind, expected, n_lines):
+    display = DISPLAYS[kind].plot(name="one")
+    display.plot(ax=display.ax_, name="two")
+    shared = [label for label in labels(display) if not label.startswith(("one", "two"))]
+    assert shared == expected
+    # Beside such a label stands the line of each model, of each colour once.
+    assert len(display.ax_.get_legend().findobj(Line2D)) == n_lines
+
+
+def test_the_areas_of_two_models_do_not_mix():
+    display = DISPLAYS["sparsification"].plot()
+    first = display.area_
+    second = display.plot(ax=display.ax_).area_
+    assert not first.get_facecolor().any()
+    assert first.get_hatch() != second.get_hatch()
+    assert (first.get_edgecolor() != second.get_edgecolor()).any()
 
 
 @each_display

@@ -1,5 +1,7 @@
 """The displays of a model: they ask it the right rows, and draw what it says."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -31,6 +33,7 @@ from sk_mcdropout.displays import (
     ReliabilityDisplay,
     SparsificationDisplay,
 )
+from sk_mcdropout.metrics import coverage_score
 
 GRID = np.linspace(-3, 3, 7)
 
@@ -141,6 +144,42 @@ def test_a_target_that_is_not_there_is_refused(target):
         ReliabilityDisplay.from_estimator(net, X, TWO, target=target)
 
 
+@pytest.mark.parametrize(
+    ("towns", "expected"),
+    [
+        (["a", None, "b", "b"], "b"),
+        ([None, None, None, "b"], "b"),
+        (["a", float("nan"), "a", "b"], "a"),
+        (["a", pd.NA, pd.NA, "a"], "a"),
+        ([3, "a", None, "a"], "a"),
+        ([None, None, None, None], None),
+    ],
+    ids=["None", "mostly None", "NaN", "NA", "of two kinds", "all None"],
+)
+def test_missing_words_do_not_count(towns, expected):
+    frame = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0], "town": np.array(towns, dtype=object)})
+    model = Recorder()
+    PredictionBandDisplay.from_estimator(model, frame)
+    asked = model.asked["town"].astype(object)
+    assert asked.isna().all() if expected is None else set(asked) == {expected}
+
+
+def test_words_of_polars_may_be_missing():
+    model = Recorder()
+    frame = pl.DataFrame({"age": [1.0, 2.0, 3.0], "town": ["b", None, None]})
+    PredictionBandDisplay.from_estimator(model, frame)
+    assert set(model.asked["town"]) == {"b"}
+
+
+@pytest.mark.parametrize("day", [np.datetime64("2020-01-02"), np.datetime64("NaT")])
+def test_days_are_held_at_the_most_frequent(day):
+    model = Recorder()
+    days = np.array([day, "2020-01-01", day, "2020-01-01", "2020-01-01"], dtype="datetime64[ns]")
+    frame = pd.DataFrame({"age": np.arange(5.0), "day": days})
+    PredictionBandDisplay.from_estimator(model, frame)
+    assert set(model.asked["day"]) == {pd.Timestamp("2020-01-01")}
+
+
 @pytest.mark.parametrize("feature", ["b", 1, -1, None])
 def test_a_feature_that_is_not_there_is_refused(feature):
     with pytest.raises(ValueError, match=rf"one of \['a'\], or an index below 1. Got {feature!r}"):
@@ -156,6 +195,63 @@ def test_a_feature_without_numbers_is_refused():
 def test_a_band_holds_a_share(coverage):
     with pytest.raises(ValueError, match=rf"`coverage` must lie in \(0, 1\). Got {coverage}"):
         band(coverage=coverage)
+
+
+def test_the_coverage_of_a_normal_band_may_be_changed():
+    display = band(coverage=0.5)
+    rows = np.column_stack([GRID, np.full(7, np.median(X[:, 1]))])
+    mean, std = PROCESS.predict(rows, return_std=True)
+    np.testing.assert_allclose(edges(display.plot().band_), norm.interval(0.5, mean, std))
+    np.testing.assert_allclose(
+        edges(display.plot(coverage=0.7).band_), norm.interval(0.7, mean, std)
+    )
+
+
+# -- the band of a calibrated model --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+@pytest.mark.parametrize("wrap", [False, True], ids=["alone", "in a pipeline"])
+def test_the_band_of_a_calibrated_net_is_its_interval(method, wrap):
+    net = small_net(noise=0.5).fit(X[:, :1], Y).calibrate(X[:, :1], Y, method)
+    display = band(make_pipeline(net) if wrap else net, X[:, :1], coverage=0.8)
+    expected = net.predict_interval(GRID[:, None], coverage=0.8)
+    np.testing.assert_allclose(np.transpose(edges(display.band_)), expected)
+    _, epistemic, _ = net.predict_decomposed(GRID[:, None])
+    expected = norm.interval(0.8, display.mean, epistemic)
+    np.testing.assert_allclose(edges(display.epistemic_band_), expected)
+    assert labels(display)[:2] == ["80 % band, calibrated", "80 % band, epistemic"]
+
+
+def test_the_calibrated_band_of_a_net_without_noise_is_drawn():
+    net = small_net().fit(X, Y).calibrate(X, Y, "conformal")
+    display = band(net)
+    np.testing.assert_array_equal(np.transpose(edges(display.band_)), display.interval)
+
+
+def test_the_calibrated_band_of_one_of_several_targets_is_drawn():
+    net = small_net(noise=0.5).fit(X, TWO).calibrate(X, TWO, "conformal")
+    display = band(net, target=1)
+    rows = np.column_stack([GRID, np.full(7, np.median(X[:, 1]))])
+    np.testing.assert_allclose(display.interval, net.predict_interval(rows)[:, 1])
+
+
+def test_the_coverage_of_a_calibrated_band_is_not_changed_by_plot():
+    net = small_net(noise=0.5).fit(X, Y).calibrate(X, Y)
+    display = band(net, coverage=0.8)
+    message = r"`coverage` must be that of the calibrated interval, 0.8. Got 0.5. Give it to"
+    with pytest.raises(ValueError, match=message):
+        display.plot(coverage=0.5)
+    assert display.plot(coverage=0.8).band_ is not None
+
+
+@pytest.mark.parametrize("calibration", [None, SimpleNamespace(method="none")])
+def test_a_model_that_was_not_calibrated_has_the_band_of_its_std(calibration):
+    model = Recorder()
+    model.calibration_ = calibration
+    display = band(model)
+    assert display.interval is None
+    assert labels(display) == ["90 % band", "mean"]
 
 
 # -- who is asked --------------------------------------------------------------------------------
@@ -186,17 +282,37 @@ def test_a_model_is_found_in_pipelines_and_searches(model, wrap):
     [
         (Ridge(), "Ridge"),
         (GridSearchCV(Ridge(), {}, cv=2), "Ridge"),
-        (TransformedTargetRegressor(BayesianRidge()), "TransformedTargetRegressor"),
+        (TransformedTargetRegressor(Ridge()), "Ridge"),
     ],
 )
 def test_a_model_without_a_std_is_refused(model, name):
     model.fit(X, Y)
-    with pytest.raises(TypeError, match=rf"return_std=True.*Got {name}\."):
+    with pytest.raises(TypeError, match=rf"return_std=True.*Got {name}, which"):
         band(model)
-    with pytest.raises(TypeError, match=rf"return_std=True.*Got {name}\."):
+    with pytest.raises(TypeError, match=rf"return_std=True.*Got {name}, which"):
         ReliabilityDisplay.from_estimator(model, X, Y)
-    with pytest.raises(TypeError, match=rf"return_std=True.*Got {name}\."):
+    with pytest.raises(TypeError, match=rf"return_std=True.*Got {name}, which"):
         SparsificationDisplay.from_estimator(model, X, Y)
+
+
+def test_a_scaled_target_is_drawn_in_its_own_units():
+    model = TransformedTargetRegressor(BayesianRidge(), transformer=StandardScaler()).fit(X, Y)
+    display = band(model, grid=np.sort(X[:, 0]))
+    rows = np.column_stack([display.x, np.full(40, np.median(X[:, 1]))])
+    np.testing.assert_allclose(display.mean, model.predict(rows))
+    std = Y.std() * model.regressor_.predict(rows, return_std=True)[1]
+    np.testing.assert_allclose(display.std, std)
+    errors = SparsificationDisplay.from_estimator(model, X, Y)
+    np.testing.assert_allclose(errors.absolute_error, np.abs(Y - model.predict(X)))
+
+
+@pytest.mark.parametrize("method", [None, "conformal"])
+def test_the_coverage_of_a_net_is_that_of_its_intervals(method):
+    net = small_net(noise=0.5).fit(X, Y)
+    net = net if method is None else net.calibrate(X, Y, method)
+    display = ReliabilityDisplay.from_estimator(net, X, Y, levels=[0.5, 0.9])
+    expected = [coverage_score(Y, net.predict_interval(X, level)) for level in (0.5, 0.9)]
+    np.testing.assert_array_equal(display.observed, expected)
 
 
 # -- the losses of training ------------------------------------------------------------------------
