@@ -2,9 +2,9 @@
 When to stop training
 =====================
 
-The loss on held-out rows falls, and rises again once the net learns the noise. Dropout puts that
-off. The history of a skorch net holds the losses, a `LossCurveDisplay` draws them. As a script,
-this saves ``loss_curve.png`` in the working directory.
+The loss on held-out rows falls, and rises again once the net overfits. Dropout delays that. The
+history of a skorch net holds the losses, and a `LossCurveDisplay` plots them. As a script, this
+saves ``loss_curve.png`` in the working directory.
 """
 
 # %%
@@ -36,16 +36,16 @@ def fit(dropout, **params):
     return make_pipeline(StandardScaler(), net).fit(X, y)
 
 
-fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
 for ax, dropout in zip(axes, [0.02, 0.5], strict=True):
     LossCurveDisplay.from_estimator(fit(dropout), name=f"dropout {dropout}", ax=ax)
     ax.label_outer()
 
 # %%
-# Stop by itself
+# Early stopping
 # --------------
-# The loss in training is taken with dropout on, that in validation with dropout off; so the first
-# may well be the larger one. skorch's callback watches the second, and stops in time.
+# The training loss is computed with dropout on, the validation loss with dropout off, so the first
+# may be the larger one. skorch's callback monitors the second, and stops in time.
 stopping = EarlyStopping(patience=15, load_best=True)
 pipe = fit(0.5, max_epochs=500, callbacks=[("stop", stopping)])
 print(f"Stopped after {len(pipe[-1].history_)} of 500 epochs.")

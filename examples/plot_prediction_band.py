@@ -1,12 +1,12 @@
 """
-What the net does not know, and what nobody can know
-====================================================
+Epistemic and aleatoric uncertainty
+===================================
 
-The std of a prediction has two parts. The draws disagree where there were few data; that part, the
-epistemic one, more data would shrink. And y scatters about the function itself; that part, the
-aleatoric one, stays. A net with ``noise="heteroscedastic"`` tells both for each row, and a
-`PredictionBandDisplay` draws them. As a script, this saves ``prediction_band.png`` in the working
-directory.
+The std of a prediction has two parts. Monte-Carlo draws disagree where there were few data: this
+epistemic uncertainty shrinks with more data. And y scatters about the function itself: this
+aleatoric uncertainty stays. A net with ``noise="heteroscedastic"`` predicts both for each row, and
+a `PredictionBandDisplay` plots them. As a script, this saves ``prediction_band.png`` in the
+working directory.
 """
 
 # %%
@@ -41,8 +41,8 @@ net.fit(x[:, None], y)
 # ---------------------------------------
 places = {"little noise": -3.0, "much noise": 3.0, "no data": 6.0}
 _, epistemic, aleatoric = net.predict_decomposed(np.array(list(places.values()))[:, None])
-for place, doubt, noise in zip(places, epistemic, aleatoric, strict=True):
-    print(f"{place}: epistemic std {doubt:.2f}, aleatoric std {noise:.2f}")
+for place, *stds in zip(places, epistemic, aleatoric, strict=True):
+    print("{}: epistemic std {:.2f}, aleatoric std {:.2f}".format(place, *stds))
 
 # %%
 # One of several features
@@ -56,7 +56,7 @@ pipe = make_pipeline(
 )
 pipe.fit(X, target)
 
-fig, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
 PredictionBandDisplay.from_estimator(
     net, x[:, None], y, grid=np.linspace(-6, 6, 401), feature_name="x", ax=axes[0]
 )

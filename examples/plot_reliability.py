@@ -1,9 +1,9 @@
 """
-Do the intervals keep their promise?
-====================================
+Coverage of prediction intervals
+================================
 
-An interval for 90 % should hold 90 % of new y. A `ReliabilityDisplay` shows how many it does hold,
-for all promises at once, on scikit-learn's diabetes data. As a script, this saves
+An interval of coverage 0.9 should hold 90 % of new y. A `ReliabilityDisplay` shows how many it
+does hold, for many coverages at once, on scikit-learn's diabetes data. As a script, this saves
 ``reliability.png`` in the working directory.
 """
 
@@ -30,9 +30,9 @@ X_train, X_held, y_train, y_held = train_test_split(X_train, y_train, random_sta
 # %%
 # Three nets and a Gaussian process
 # ---------------------------------
-# The spread of the draws is the doubt about the function, so intervals of it alone hold too few y.
-# The noise is found on rows held out of training by ``noise="estimate"``. Or all intervals are
-# stretched until they hold as many of some held-out rows as they should, by ``calibrate``.
+# The spread of the draws is epistemic uncertainty, so intervals of it alone hold too few y. With
+# ``noise="estimate"`` the noise is estimated on rows held out of training. Or ``calibrate`` widens
+# all intervals until they hold as many held-out rows as they should.
 net = MCDropoutRegressor(dropout=0.3, max_epochs=60, random_state=0)
 process = GaussianProcessRegressor(ConstantKernel() * RBF() + WhiteKernel(), normalize_y=True)
 models = {
@@ -45,9 +45,9 @@ models = {
 # %%
 # Observed against nominal coverage
 # ---------------------------------
-# A curve inside the grey band is as near to the diagonal as so few rows can tell. The band knows
-# only of the rows tested on; those calibrated on are fewer still, so that curve may leave it.
-fig, ax = plt.subplots(figsize=(6, 5.5), layout="constrained")
+# A curve inside the grey band may lie off the diagonal by chance. The band is that of the test
+# rows; the rows calibrated on are fewer still, so that this curve may leave it.
+fig, ax = plt.subplots(figsize=(6, 6), layout="constrained")
 for name, model in models.items():
     display = ReliabilityDisplay.from_estimator(model, X_test, y_test, name=name, ax=ax)
     observed = dict(zip(display.nominal.round(2), display.observed, strict=True))

@@ -1,8 +1,8 @@
 """
-Does the std know where the errors are large?
-=============================================
+Are the errors large where the std is?
+======================================
 
-Who may hand the least certain rows to somebody else wants the error on the others to fall. A
+When the least certain predictions are left to a person, the error of the others should fall. A
 `SparsificationDisplay` shows by how much it does. As a script, this saves ``sparsification.png``
 in the working directory.
 """
@@ -28,8 +28,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 # %%
 # Two nets
 # --------
-# The std of the first is the spread of its draws; that of the second holds the noise, which the
-# net tells for each row.
+# The std of the first is the spread of its draws; that of the second also holds the noise, which
+# the net predicts for each row.
 net = {"module__dropout": 0.1, "max_epochs": 60, "random_state": 0}
 models = {
     "draws alone": MCDropoutRegressor(**net),
@@ -39,16 +39,15 @@ models = {
 # %%
 # The curves, and the errors row by row
 # -------------------------------------
-# The oracle leaves out the largest errors first. No std can do that: an error is partly luck. So
-# the area is compared between models, rather than with 0. The right picture shows what the curve
+# The oracle leaves out the largest errors first. No std can do that, as errors are partly random.
+# So the area is compared between models, rather than with 0. The right plot shows what the curve
 # does not: whether the std is also of the right size.
-fig, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
 for name, model in models.items():
     model.fit(X_train, y_train)
     display = SparsificationDisplay.from_estimator(model, X_test, y_test, name=name, ax=axes[0])
     print(f"{name}: AUSE {display.area:.3f}")
     display.plot(ax=axes[1], kind="error_vs_std")
-axes[1].set_ylim(top=14)  # room for the legend
 
 if __name__ == "__main__":
     fig.savefig("sparsification.png", dpi=100)
