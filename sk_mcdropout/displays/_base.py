@@ -38,9 +38,10 @@ class Display:
 
         return self.ax_.plot(x, y, **_styled(Line2D, given, style))[0]
 
-    def _fill(self, x, low, high, given, style):
+    def _fill(self, x, edges, given, style):
         from matplotlib.collections import PolyCollection
 
+        low, high = edges
         return self.ax_.fill_between(x, low, high, **_styled(PolyCollection, given, style))
 
     def _end(self, **labels):
@@ -49,11 +50,11 @@ class Display:
 
         self.ax_.set(**labels)
         names, handles = _legend_entries(self.ax_)
-        place = {"loc": "best"}
+        place: dict[str, Any] = {"loc": "best"}
         if self.figure_.get_layout_engine() is not None:
             # Four heights of a letter below the axes, where the label of the x axis ends.
             place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4}
-            place |= {"ncols": 2 if max(map(len, names)) < 30 else 1, "frameon": False}
+            place |= {"ncols": 2 if max(map(len, names), default=0) < 30 else 1, "frameon": False}
         self.ax_.legend(handles, names, handler_map={tuple: HandlerTuple(ndivide=None)}, **place)
         return self
 

@@ -152,9 +152,9 @@ class PredictionBandDisplay(Display):
         self.band_ = self._plot_band(coverage, label, curve, band_kwargs)
         self.epistemic_band_ = None
         if self.epistemic_std is not None:
-            ends = self._normal(self.epistemic_std, coverage)
+            edges = self._normal(self.epistemic_std, coverage)
             style = {"label": f"{label}, epistemic", **band_style(curve, 0.35)}
-            self.epistemic_band_ = self._fill(self.x, *ends, epistemic_band_kwargs, style)
+            self.epistemic_band_ = self._fill(self.x, edges, epistemic_band_kwargs, style)
         self.draw_lines_ = self._plot_draws(n_draws, curve["color"], draws_kwargs)
         style = {"label": name or "mean", "linewidth": 2, **curve}
         self.mean_line_ = self._line(self.x, self.mean, line_kwargs, style)
@@ -178,13 +178,13 @@ class PredictionBandDisplay(Display):
         style = band_style(curve, 0.15)
         if self.interval is not None:
             style["label"] = f"{label}, calibrated"
-            return self._fill(self.x, *np.transpose(self.interval), given, style)
+            return self._fill(self.x, np.transpose(self.interval), given, style)
         if self.epistemic_std is not None:
             label = f"{label}, total"
             if np.all(self.std == self.epistemic_std):
                 return None
         style["label"] = label
-        return self._fill(self.x, *self._normal(self.std, coverage), given, style)
+        return self._fill(self.x, self._normal(self.std, coverage), given, style)
 
     def _plot_draws(self, n_draws, color, given):
         if self.draws is None:

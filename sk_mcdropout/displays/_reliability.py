@@ -104,11 +104,11 @@ class ReliabilityDisplay(Display):
         """
         check_shares("band_coverage", band_coverage)
         curve = free_curve(self._begin(ax))
-        low, high = binom.interval(band_coverage, self.n_samples, self.nominal)
+        counts = binom.interval(band_coverage, self.n_samples, self.nominal)
         label = f"{100 * band_coverage:g} % binomial band, n = {self.n_samples}"
         style = {"color": "0.9", "linewidth": 0, "zorder": 0, "label": label}
-        low, high = low / self.n_samples, high / self.n_samples
-        self.band_ = self._fill(self.nominal, low, high, band_kwargs, style)
+        edges = np.array(counts) / self.n_samples
+        self.band_ = self._fill(self.nominal, edges, band_kwargs, style)
         style = {"color": "black", "linewidth": 1, "label": "perfectly calibrated"}
         self.reference_line_ = self._line([0, 1], [0, 1], reference_kwargs, style)
         style = {"marker": "o", "markersize": 4, "label": name or self.name or "observed", **curve}

@@ -136,9 +136,8 @@ class SparsificationDisplay(Display):
         self.line_ = self.oracle_line_ = self.area_ = self.points_ = None
         if kind == "error_vs_std":
             return self._plot_errors(curve, name, coverage, points_kwargs, reference_kwargs)
-        self.area_ = self._fill(
-            self.removed, self.oracle_error, self.error, area_kwargs, area_style(curve)
-        )
+        edges = self.oracle_error, self.error
+        self.area_ = self._fill(self.removed, edges, area_kwargs, area_style(curve))
         style = {"color": "black", "linewidth": 1, "label": "random order"}
         self.reference_line_ = self._line([0, 1], [self.error[0]] * 2, reference_kwargs, style)
         style = {"label": f"{name or 'by std'}, AUSE = {self.area:.3g}", **curve}

@@ -359,6 +359,20 @@ def test_the_style_of_the_errors_is_the_users(option, artist):
     assert getattr(display, artist).get_markersize() == 7
 
 
+def test_the_colour_of_a_band_is_the_users():
+    display = DISPLAYS["band"].plot(band_kwargs={"color": "red", "alpha": 0.5})
+    np.testing.assert_array_equal(display.band_.get_facecolor(), [[1, 0, 0, 0.5]])
+    np.testing.assert_array_equal(display.band_.get_edgecolor(), [[1, 0, 0, 0.5]])
+
+
+def test_the_colours_begin_again_after_the_last():
+    display = DISPLAYS["loss"]
+    axes = [display.plot().ax_]
+    colors = [display.plot(ax=axes[0]).train_line_.get_color() for _ in range(6)]
+    assert len(set(colors)) == 6
+    assert colors[-1] == axes[0].lines[0].get_color()
+
+
 @each_display
 def test_matplotlib_is_asked_for_where_it_is_missing(display, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
