@@ -1,36 +1,41 @@
 PYTHON ?= python3
 
 VENV := .venv
-LOWER := .venv-lower
 RUN := $(VENV)/bin/python -m
 
-# $(call environment,DIRECTORY,MORE REQUIREMENTS) makes a virtual environment with the package
-# and the tools, unless a whole one is there: one whose note .whole, written last, tells the
-# requirements and the place it was made for, and whose Python still imports what we need.
+# $(call environment,DIRECTORY,MORE REQUIREMENTS,TORCH) makes a virtual environment with the
+# package, the tools and more, with the version of torch that constraints.txt pins or this one.
+# It is kept while its note .whole, written last, names this place and what it was made from,
+# and while its Python still finds what was installed.
 define environment
-@made_for="$$(cat Makefile pyproject.toml constraints.txt | cksum) $(CURDIR)"; \
-if [ "$$(cat $(1)/.whole 2>/dev/null)" = "$$made_for" ] \
-    && $(1)/bin/python -c "import torch, skorch, sklearn" >/dev/null 2>&1; then \
-    exit 0; \
-fi; \
-echo "Making $(1), which takes a few minutes."; \
-rm -rf $(1) \
+@made_for="$(CURDIR) $$(cat Makefile pyproject.toml constraints.txt | cksum)"; \
+if [ "$$(cat $(1)/.whole 2>&1)" != "$$made_for" ] || ! $(1)/bin/python -c "import pytest"; then \
+    echo "Making $(1), which takes a few minutes." \
+    && rm -rf $(1) \
     && $(PYTHON) -m venv $(1) \
+    && sed "$(if $(3),s/^torch==.*/torch==$(3)/)" constraints.txt > $(1)/constraints.txt \
     && $(1)/bin/python -m pip install --quiet --disable-pip-version-check \
-        --editable ".[dev]" --constraint constraints.txt $(2) \
-    && echo "$$made_for" > $(1)/.whole
+        --editable ".[dev]" --constraint $(1)/constraints.txt $(2) \
+    && echo "$$made_for" > $(1)/.whole; \
+fi
 endef
 
-# The dependencies of pyproject.toml, each at its lower bound, with a polars that tells its
-# columns in the way in which scikit-learn then asked for them.
+# The dependencies of pyproject.toml but torch, each at its lower bound, with a polars that tells
+# its columns in the way in which scikit-learn then asked for them.
 LOWEST := $$($(PYTHON) -c "import tomllib; \
     project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    print(*(need.replace('>=', '==') for need in project['dependencies']))") "polars<1.40"
+    print(*(need.replace('>=', '==') for need in project['dependencies'] \
+        if not need.startswith('torch')))") "polars<1.40"
+
+# Builds of torch with CUDA, several GB each, are too large for the gate.
+OLDEST_TORCH := 2.6.0
+NEWEST_TORCH := 2.14.1
 
 # The tests run in two processes; threads of torch's own would only get in their way.
-test lower-bounds: export OMP_NUM_THREADS = 1
+test lower-bounds oldest-torch newest-torch: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test check lint format typecheck examples skorch-tests lower-bounds venv clean
+.PHONY: help demo test check lint format typecheck examples skorch-tests
+.PHONY: lower-bounds oldest-torch newest-torch venv clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -61,13 +66,21 @@ examples: venv ## run the README and the examples alone
 skorch-tests: venv ## run skorch's own tests on our regressor
 	$(VENV)/bin/python tests/skorch_suite/run.py
 
-lower-bounds: ## run the tests with the oldest dependencies, on the oldest Python, 3.11
-	$(call environment,$(LOWER),$(LOWEST))
-	$(LOWER)/bin/python -m pytest -n 2
+lower-bounds: ## run the tests with the oldest dependencies but torch, on the oldest Python, 3.11
+	$(call environment,$(VENV)-lower,$(LOWEST))
+	$(VENV)-lower/bin/python -m pytest -n 2
+
+oldest-torch: ## run the tests with the oldest torch that is allowed (downloads several GB)
+	$(call environment,$(VENV)-torch-$(OLDEST_TORCH),,$(OLDEST_TORCH))
+	$(VENV)-torch-$(OLDEST_TORCH)/bin/python -m pytest -n 2
+
+newest-torch: ## run the tests with the newest torch that was tried (downloads several GB)
+	$(call environment,$(VENV)-torch-$(NEWEST_TORCH),,$(NEWEST_TORCH))
+	$(VENV)-torch-$(NEWEST_TORCH)/bin/python -m pytest -n 2
 
 venv: ## make the environment .venv where there is no whole one
 	$(call environment,$(VENV))
 
 clean: ## remove the environments and all that was built
-	rm -rf $(VENV) $(LOWER) build dist *.egg-info .coverage htmlcov .*_cache
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .coverage htmlcov .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
