@@ -48,9 +48,10 @@ test: venv ## run all tests, the README and the examples among them
 
 check: lint typecheck test examples ## all that a change has to pass
 
-lint: venv ## look for mistakes of style and spelling
+lint: venv ## look for mistakes of style, imports and spelling
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/codespell
 
 format: venv ## mend what lint can mend by itself
