@@ -197,9 +197,8 @@ class ReliabilityDisplay(Display):
 
     @classmethod
     def _from_intervals(cls, y_true, intervals, levels, name, plot_params):
-        hits = [coverage_score(y_true, intervals[:, i]) for i in range(len(levels))]
-        observed = np.array(hits)
-        display = cls(nominal=levels, observed=observed, n_samples=len(y_true), name=name)
+        observed = [coverage_score(y_true, interval) for interval in np.swapaxes(intervals, 0, 1)]
+        display = cls(nominal=levels, observed=np.array(observed), n_samples=len(y_true), name=name)
         return display.plot(**plot_params)
 
 

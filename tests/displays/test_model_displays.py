@@ -315,6 +315,23 @@ def test_the_coverage_of_a_net_is_that_of_its_intervals(method):
     np.testing.assert_array_equal(display.observed, expected)
 
 
+@pytest.mark.parametrize("method", [None, "std", "isotonic", "conformal"])
+@pytest.mark.parametrize("y", [Y, TWO], ids=["one target", "two targets"])
+def test_a_net_is_asked_once_for_all_levels(method, y, monkeypatch):
+    net = small_net(noise=0.5).fit(X, y)
+    net = net if method is None else net.calibrate(X, y, method)
+    asked, predict_interval = [], net.predict_interval
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            type(net),
+            "predict_interval",
+            lambda self, X, coverage: asked.append(coverage) or predict_interval(X, coverage),
+        )
+        display = ReliabilityDisplay.from_estimator(net, X, y, target=y.ndim - 1)
+    (levels,) = asked
+    np.testing.assert_array_equal(levels, display.nominal)
+
+
 # -- the losses of training ------------------------------------------------------------------------
 
 
