@@ -18,7 +18,33 @@ __all__ = [
 
 
 def check_numbers(name: str, values: ArrayLike, n_axes: tuple[int, ...] = (1, 2)) -> NDArray:
-    """Return finite numbers in double precision; check the number of their axes."""
+    """Check that numbers are finite and have so many axes, and return them as an array.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for errors.
+    values : array-like
+        The numbers.
+    n_axes : tuple of int, default=(1, 2)
+        The numbers of axes that are allowed.
+
+    Returns
+    -------
+    ndarray
+        The numbers in double precision.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or if there are more axes or fewer.
+
+    Examples
+    --------
+    >>> from sk_mcdropout.metrics import check_numbers
+    >>> check_numbers("y_true", [1, 2])
+    array([1., 2.])
+    """
     array: NDArray = check_array(
         values, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=f"`{name}`"
     )
@@ -29,7 +55,31 @@ def check_numbers(name: str, values: ArrayLike, n_axes: tuple[int, ...] = (1, 2)
 
 
 def check_shares(name: str, shares: ArrayLike) -> NDArray:
-    """Check that one share or a list of them lies in (0, 1), and return them as a list."""
+    """Check that one share or several lie in (0, 1), and return them as an array.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for errors.
+    shares : float or array-like of shape (n_shares,)
+        The shares.
+
+    Returns
+    -------
+    ndarray of shape (n_shares,)
+        The shares; of one, an array of length 1.
+
+    Raises
+    ------
+    ValueError
+        If a share is not in (0, 1), such as a percentage.
+
+    Examples
+    --------
+    >>> from sk_mcdropout.metrics import check_shares
+    >>> check_shares("coverage", 0.9)
+    array([0.9])
+    """
     array = check_numbers(name, np.atleast_1d(shares), (1,))
     if not ((array > 0) & (array < 1)).all():
         raise ValueError(
@@ -40,7 +90,33 @@ def check_shares(name: str, shares: ArrayLike) -> NDArray:
 
 
 def check_like(y: NDArray, name: str, values: ArrayLike) -> NDArray:
-    """Return finite numbers; check that there is one for each of y, as nothing is broadcast."""
+    """Check that there is one finite number for each of y, and return them as an array.
+
+    Parameters
+    ----------
+    y : ndarray
+        What was observed, checked.
+    name : str
+        Name of the argument, for errors.
+    values : array-like of the shape of y
+        The numbers; they are not broadcast.
+
+    Returns
+    -------
+    ndarray of the shape of y
+        The numbers in double precision.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or the shape is not that of y.
+
+    Examples
+    --------
+    >>> from sk_mcdropout.metrics import check_like, check_numbers
+    >>> check_like(check_numbers("y_true", [1, 2]), "mean", [0, 3])
+    array([0., 3.])
+    """
     values = check_numbers(name, values)
     if values.shape != y.shape:
         raise ValueError(
@@ -51,7 +127,33 @@ def check_like(y: NDArray, name: str, values: ArrayLike) -> NDArray:
 
 
 def check_std(std: NDArray, name: str = "std", positive: bool = False) -> NDArray:
-    """Check that standard deviations are not negative, or all above 0, and return them."""
+    """Check that standard deviations are not negative, or all above 0, and return them.
+
+    Parameters
+    ----------
+    std : ndarray
+        The standard deviations.
+    name : str, default="std"
+        Name of the argument, for errors.
+    positive : bool, default=False
+        Whether all must be above 0, as for a density.
+
+    Returns
+    -------
+    ndarray
+        The standard deviations, as they are.
+
+    Raises
+    ------
+    ValueError
+        If one is negative; or 0, where all must be above 0.
+
+    Examples
+    --------
+    >>> from sk_mcdropout.metrics import check_numbers, check_std
+    >>> check_std(check_numbers("std", [0, 2]))
+    array([0., 2.])
+    """
     if std.min() < 0:
         raise ValueError(f"`{name}` must be at least 0. Got {float(std.min())!r}.")
     if positive and not std.all():
