@@ -2,24 +2,22 @@
 
 Where to look:
 
-- ``regressor``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``;
-  ``_predicting`` and ``_distribution`` hold what it answers; ``_base``, ``_data``, ``_steps``
-  and ``_target`` what makes it a good scikit-learn citizen
-- ``noise``, ``mixtures``, ``calibration``, ``_held_out``: the noise of the observations, the
-  predictive distribution, and how it is mended by rows that were not trained on
-- ``modules``: `MLP`, the default net; ``concrete``: `ConcreteDropout`, which learns its rate
-- ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module
-- ``dropouts``, ``composites``: how dropout calls are caught and given their masks
-- ``probing``, ``plans``: what is found out about a module, and memory
-- ``strategies``, ``lazy``: the ways to apply masks, from the loop to thinned-out layers
+- ``estimators``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``
+- ``predictive``: `PredictiveDistribution`, what draws say about y; likelihoods, calibrations
+- ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module; how dropout
+  calls are caught, given their masks and carried out in bounded memory
+- ``nn``: `MLP`, the default net, `ConcreteDropout`, which learns its rate, and `BetaNLLLoss`
 - ``metrics``: scores of predictions with an uncertainty, and scorers for searches
 - ``displays``: pictures of them
-- ``evaluating``, ``generators``: what is changed for a while and put back
-- ``summary``: mean, standard deviation and covariance of draws
+
+The docstring of each package says what is behind it. A package imports another one by its door,
+``sk_mcdropout.sampling`` and not a file in it, and only downwards: displays import metrics;
+estimators import predictive, which imports sampling and nn.
 """
 
 from .estimators import MCDropoutRegressor
 from .nn import MLP, BetaNLLLoss, ConcreteDropout
+from .predictive import PredictiveDistribution
 from .sampling import dropout_sites, mean_and_std, sample
 
 __version__ = "0.1.0"
@@ -28,6 +26,7 @@ __all__ = [
     "BetaNLLLoss",
     "ConcreteDropout",
     "MCDropoutRegressor",
+    "PredictiveDistribution",
     "dropout_sites",
     "mean_and_std",
     "sample",

@@ -1,53 +1,74 @@
-"""What turns a skorch net into a scikit-learn estimator that draws.
+"""A skorch net that is a scikit-learn estimator and draws with its dropout on."""
 
-`MCDropoutMixin` stands left of a skorch net class. It gives the net scikit-learn's contract
-(parameters, validation, seeds); how it draws is in `_draws`.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_consistent_length, validate_data
-from skorch.utils import is_dataset
-from torch import Tensor
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from skorch.utils import is_dataset, to_device, to_tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
-from sk_mcdropout.sampling import DropoutSites, borrowed_generators, first_rows
+from sk_mcdropout.sampling import Draws, first_rows, forked_generators, one_mask_for_all_steps
 
-from ._draws import DrawsMixin
+from ._batches import BatchDataset, OneBatch, batch_loader, by_rows
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
-from ._validation import TABLE, cast, first_output, is_plain_table, is_table, takes_columns
+from ._validation import (
+    TABLE,
+    cast,
+    check_params,
+    first_output,
+    is_plain_table,
+    is_table,
+    takes_columns,
+)
 
-__all__ = ["MCDropoutMixin"]
+__all__ = ["MCDropoutNet"]
 
 
-class MCDropoutMixin(DrawsMixin):
-    """Fit like scikit-learn, train like skorch, and draw with dropout on."""
+class MCDropoutNet(NeuralNet):
+    """Base class: fit like scikit-learn, train like skorch, and draw with dropout on."""
+
+    _parameter_constraints: dict[str, Any] = {}
 
     # skorch sets these in ``__init__``, where scikit-learn allows nothing but parameters.
     initialized_ = False
-    history_ = None
+    history_: Any = None
     virtual_params_: Any = MappingProxyType({})
+
+    # What subclasses declare in their signatures.
+    n_draws: int
+    dropout: float | None
+    extra_dropout: tuple[type, ...]
+    variational_rnn: bool
+    random_state: Any
 
     def __init__(self, module, *, criterion, **params):
         # Once ``initialized_`` exists, as it does on the class, skorch takes a module that is set
         # for a trained one; so the two parameters that may be modules are set past it.
         super().__init__(None, criterion=None, **params)
-        vars(self).update(module=module, criterion=criterion)
+        self.__dict__.update(module=module, criterion=criterion)
         for name in ("initialized_", "history_", "virtual_params_"):
-            if not vars(self)[name]:
-                del vars(self)[name]
+            if not self.__dict__[name]:
+                del self.__dict__[name]
 
     def _get_param_names(self):
         return [name for name in super()._get_param_names() if not name.startswith("_")]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_plans" in state:
+            state["_plans"] = {}  # they know the parts of this very module
+        return state
 
     # -- fitting ---------------------------------------------------------------------------
 
@@ -73,7 +94,7 @@ class MCDropoutMixin(DrawsMixin):
         return self._fit(X, y, start, "fit", fit_params)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
-        """Train on without starting anew.
+        """Continue the training.
 
         Parameters
         ----------
@@ -89,13 +110,13 @@ class MCDropoutMixin(DrawsMixin):
         """
         return self._fit(X, y, not self.initialized_, "partial_fit", fit_params)
 
-    def _fit(self, X, y, start, method, fit_params):
-        before = vars(self).copy()
+    def _fit(self, X: Any, y: Any, start: bool, method: str, fit_params: dict[str, Any]) -> Self:
+        before = self.__dict__.copy()
         try:
             self._check_params()
             if start:
                 for name in ("history_", "n_features_in_", "feature_names_in_"):
-                    vars(self).pop(name, None)
+                    self.__dict__.pop(name, None)
             X, y = self._check_training_data(X, y, start)
             if start:
                 self._learn_widths(X)
@@ -103,20 +124,21 @@ class MCDropoutMixin(DrawsMixin):
             X = cast(X, self.module_) if isinstance(X, np.ndarray) else X
             self._before_training(X, y, start, fit_params)
         except Exception:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
         self._set_training(False)
-        if is_dataset(X) or regularised_parameters(self.module_):
-            self._try_out(X, y)
+        if is_dataset(X) or regularised_parameters(self.module_):  # whose rates were trained
+            self._forget_plans()
+            self._probe(X, y)
         return self
 
-    def _before_training(self, X, y, start, fit_params):
+    def _before_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the data and the untrained net."""
         if not is_dataset(X):
-            self._try_out(X, y)
+            self._probe(X, y)
 
     def initialize(self):
         """Make the module, the criterion, the optimizer and the callbacks.
@@ -148,9 +170,10 @@ class MCDropoutMixin(DrawsMixin):
             if self.module_ is module:
                 self.module_ = deepcopy(module)
             set_rates(self.module_, self.dropout)
+        self._forget_plans()
         return self
 
-    def _learn_widths(self, X):
+    def _learn_widths(self, X: Any) -> None:
         """Learn from a tensor or a dataset what the default net must know."""
         if not isinstance(self.module, type) or not issubclass(self.module, MLP):
             return
@@ -160,14 +183,14 @@ class MCDropoutMixin(DrawsMixin):
             x, y = X[0]
             self.n_features_in_, self.n_outputs_ = np.size(x), np.size(y)
 
-    def _widths(self):
+    def _widths(self) -> dict[str, int]:
         if not hasattr(self, "n_features_in_"):
             return {}
         return {"n_features": self.n_features_in_, "n_outputs": getattr(self, "n_outputs_", 1)}
 
-    def _check_params(self, *names):
+    def _check_params(self, *names: str) -> None:
         params = {name: getattr(self, name) for name in names or self._parameter_constraints}
-        validate_parameter_constraints(self._parameter_constraints, params, type(self).__name__)
+        check_params(self._parameter_constraints, params, type(self).__name__)
 
     @contextmanager
     def _seeded(self, *purpose: int) -> Iterator[None]:
@@ -178,12 +201,23 @@ class MCDropoutMixin(DrawsMixin):
         seed = int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
         if self.device is not None and torch.device(self.device).type == "cuda":
             torch.cuda.init()
-        with borrowed_generators(seed):
+        with forked_generators(seed):
             yield
 
-    # -- data ------------------------------------------------------------------------------
+    def _probe(self, X: Any, y: Any) -> None:
+        """Find the dropouts, and refuse an output that does not go with y, before training."""
+        x = first_rows(next(iter(self._inputs(X, y))), 2)
+        draws = self._draws_of(lambda: [x])
+        with draws.evaluating():
+            self.dropout_sites_ = draws.sites()
+            self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
 
-    def _check_training_data(self, X, y, start):
+    def _check_output(self, output: Any, y: Any) -> None:
+        """Refuse an output that does not go with y."""
+
+    # -- tables ------------------------------------------------------------------------------
+
+    def _check_training_data(self, X: Any, y: Any, start: bool) -> tuple[Any, Any]:
         if y is None and (is_dataset(X) or self.iterator_train is not DataLoader):
             return X, y
         if not is_table(X) or takes_columns(self.module, X):
@@ -195,11 +229,76 @@ class MCDropoutMixin(DrawsMixin):
             return self._check_table(X, reset), y
         return validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True, **TABLE)
 
-    def _check_table(self, X, reset=False):
+    def _check_table(self, X: Any, reset: bool = False) -> np.ndarray:
         if not reset and is_plain_table(X) and not hasattr(self, "feature_names_in_"):
             if X.shape[1] == getattr(self, "n_features_in_", X.shape[1]):
                 return X
         return validate_data(self, X, reset=reset, **TABLE)
+
+    def _check_inputs(self, X: Any) -> Any:
+        """Validate and cast a table; leave alone what is skorch's."""
+        self.check_is_fitted()
+        if not is_table(X) or takes_columns(self.module, X):
+            return X
+        return cast(self._check_table(X), self.module_)
+
+    # -- what skorch does for each batch -------------------------------------------------------
+
+    def get_iterator(self, dataset, training=False):
+        """Return an iterator over batches, as skorch does.
+
+        Batches are fetched whole where the dataset and the iterator are the default ones. The
+        order of the rows is left alone by samplers of the user's own, and predictions do not
+        touch torch's global generator.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        iterator = getattr(self, prefix)
+        if isinstance(dataset, OneBatch):
+            return [(dataset.X, None)]
+        if iterator is not DataLoader:
+            return super().get_iterator(by_rows(dataset), training)
+        params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
+        if not training:
+            params.setdefault("generator", torch.Generator())
+        return batch_loader(dataset, params)
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the outputs batch by batch, in the order of the rows.
+
+        Parameters
+        ----------
+        X : array, tensor, Dataset, ...
+            Inputs, as for `fit`.
+        training : bool
+            Whether the module is in training mode.
+        device : str
+            Where the outputs are put.
+
+        Yields
+        ------
+        Tensor or tuple of Tensor
+            The output for a batch.
+        """
+        for batch in self.get_iterator(self.get_dataset(X), training=False):
+            yield to_device(self.evaluation_step(batch, training=training), device)
+
+    def infer(self, x, **fit_params):
+        """Return the output of the module, as skorch does.
+
+        Parameters
+        ----------
+        x : Tensor, mapping or sequence of Tensor
+            Inputs.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            The output.
+        """
+        with one_mask_for_all_steps(self.module_) if self.variational_rnn else nullcontext():
+            return super().infer(x, **fit_params)
 
     def _set_training(self, training=True):
         for module in self._torch_modules():
@@ -212,7 +311,7 @@ class MCDropoutMixin(DrawsMixin):
             clear_gradients(getattr(self, f"{name}_"))
 
     def get_params_for_optimizer(self, prefix, named_parameters):
-        """Answer the optimizer's arguments; ask for torch's fused step where there is one."""
+        """Return the optimizer's arguments; ask for torch's fused step where there is one."""
         args, params = super().get_params_for_optimizer(prefix, named_parameters)
         kind, own = getattr(self, prefix), regularised_parameters(self.module_)
         groups = without_decay(kind, args[0], own)
@@ -220,16 +319,63 @@ class MCDropoutMixin(DrawsMixin):
             params["fused"] = True
         return (groups, *args[1:]), params
 
-    def _check_inputs(self, X):
-        """Validate and cast a table; leave alone what is skorch's."""
-        self.check_is_fitted()
-        if not is_table(X) or takes_columns(self.module, X):
-            return X
-        return cast(self._check_table(X), self.module_)
+    # -- drawing ---------------------------------------------------------------------------
 
-    def _try_out(self, X, y):
-        """Find the dropouts, and refuse an output that does not go with y, before training."""
-        with self._evaluating():
-            x = first_rows(next(iter(self._inputs(X, y))), 2)
-            self.dropout_sites_ = DropoutSites(self._plan(x))
-            self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
+    def _draws(self, X: Any, n_draws: int | None = None, seed: int | None = None) -> Draws:
+        """Return the draws of the net for validated inputs."""
+        self._check_params("n_draws")
+        return self._draws_of(
+            partial(self._inputs, X),
+            n_draws=self.n_draws if n_draws is None else n_draws,
+            seed=self.seed_ if seed is None else seed,
+            verbose=bool(self.verbose),
+        )
+
+    def _draws_of(self, batches: Any, **options: Any) -> Draws:
+        plans: dict[Hashable, Any] = self.__dict__.setdefault("_plans", {})
+        return Draws(
+            self.module_,
+            batches,
+            forward=self._forward,
+            held=tuple(self._torch_modules()),
+            extra_dropout=self.extra_dropout,
+            plans=plans.setdefault(self.variational_rnn, {}),
+            **options,
+        )
+
+    def _forget_plans(self) -> None:
+        """Forget what was found out about the module, which has changed."""
+        self.__dict__["_plans"] = {}
+
+    @property
+    def _forward(self) -> Any:
+        """The way of one batch through the net, with all that a subclass or skorch overrides."""
+        if type(self).forward_iter is not MCDropoutNet.forward_iter:
+            return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
+        if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
+            return self.infer
+        return lambda x: self.evaluation_step((x, None), training=False)
+
+    def _torch_modules(self) -> list[nn.Module]:
+        parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
+        return [part for part in parts if isinstance(part, nn.Module)]
+
+    def _inputs(self, X: Any, y: Any = None) -> Iterator[Any]:
+        """Yield the inputs as tensors: a table at once, anything else batch by batch."""
+        if isinstance(X, np.ndarray) and self._reads_plainly():
+            yield torch.from_numpy(X)
+            return
+        for batch in self.get_iterator(self.get_dataset(X, y), training=False):
+            x = unpack_data(batch)[0]
+            yield x if isinstance(x, Tensor) else to_tensor(x, device="cpu")
+
+    def _reads_plainly(self) -> bool:
+        """Return whether the table need not go through a dataset and an iterator."""
+        params = {**self.get_params_for("iterator_valid"), **self.get_params_for("dataset")}
+        return (
+            self.dataset is BatchDataset
+            and self.iterator_valid is DataLoader
+            and not params
+            and type(self).get_iterator is MCDropoutNet.get_iterator
+            and type(self).get_dataset is NeuralNet.get_dataset
+        )

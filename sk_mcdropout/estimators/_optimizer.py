@@ -4,19 +4,10 @@ from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import RandomSampler
 
-__all__ = [
-    "clear_gradients",
-    "order_of_rows",
-    "set_mode",
-    "takes_fused_step",
-    "without_decay",
-]
+__all__ = ["clear_gradients", "set_mode", "takes_fused_step", "without_decay"]
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
@@ -118,25 +109,3 @@ def without_decay(optimizer: Any, groups: list[dict], own: Sequence[Tensor]) -> 
         answer += [{**group, "params": rest}] if rest else []
         answer += [{**group, "params": moved, "weight_decay": 0.0}] if moved else []
     return answer
-
-
-def order_of_rows(sampler: Any) -> np.ndarray:
-    """Answer the rows of one pass of a sampler, which for a shuffle are drawn at once.
-
-    Parameters
-    ----------
-    sampler : Sampler
-        The sampler.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        What ``list(sampler)`` answers.
-    """
-    if type(sampler) is not RandomSampler or sampler.replacement or sampler._num_samples:
-        return np.fromiter(sampler, np.int64, len(sampler))
-    generator = sampler.generator
-    if generator is None:
-        generator = torch.Generator()
-        generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
-    return torch.randperm(len(sampler), generator=generator).numpy()

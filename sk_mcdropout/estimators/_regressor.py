@@ -1,23 +1,33 @@
 """Regression with a mean and a standard deviation from dropout."""
 
-from numbers import Integral, Real
-
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNetRegressor
 from skorch.dataset import get_len
 from torch import Tensor, nn
 
-from sk_mcdropout.nn import MLP, BetaNLLLoss, learned_rates, nll_scale, regularisation
-from sk_mcdropout.predictive import likeliest_noise
+from sk_mcdropout.nn import (
+    MLP,
+    BetaNLLLoss,
+    learned_rates,
+    mean_and_log_variance,
+    nll_scale,
+    regularisation,
+)
+from sk_mcdropout.predictive import (
+    CALIBRATIONS,
+    GaussianLikelihood,
+    GivenOutputs,
+    PredictiveDistribution,
+    likeliest_noise,
+)
 
-from ._distribution import DistributionMixin
+from ._batches import BatchDataset
 from ._held_out import draws_by_folds, draws_on
-from ._net import MCDropoutMixin
-from ._predicting import PredictingMixin
+from ._net import MCDropoutNet
+from ._predict import PredictiveRegressorMixin
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
-from ._validation import BatchDataset
+from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output
 
 __all__ = ["MCDropoutRegressor"]
 
@@ -25,8 +35,8 @@ __all__ = ["MCDropoutRegressor"]
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
-class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, NeuralNetRegressor):
-    """Neural-net regressor whose dropout tells how sure it is.
+class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegressor):
+    """Neural-network regressor with Monte-Carlo dropout uncertainty.
 
     A skorch ``NeuralNetRegressor``: its parameters, callbacks and methods keep their meaning.
     At prediction dropout stays on: each draw is one thinned network, a function of X; the mean
@@ -212,7 +222,7 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         return X, y if target is None else target
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Answer the loss of a batch, on the standardised target.
+        """Compute the loss of a batch, on the standardised target.
 
         Parameters
         ----------
@@ -234,7 +244,9 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
             if hasattr(self, "y_mean_"):
                 y_true = standardise(y_true, self.y_mean_, self.y_scale_)
             if isinstance(y_pred, Tensor):
-                y_true = align(y_true, self._parts(y_pred)[0], strict=self._compares_numbers())
+                y_true = align(
+                    y_true, self._predicted_means(y_pred), strict=self._compares_numbers()
+                )
         loss = super().get_loss(y_pred, y_true, X=X, training=training)
         if training and "_n_rows" in self.__dict__:
             known = isinstance(self.noise, Real)
@@ -249,9 +261,8 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
 
     def _check_output(self, output, y):
         if isinstance(y, np.ndarray) and isinstance(output, Tensor):
-            means = self._parts(output.cpu())[0]
-            some = torch.empty(len(output), *y.shape[1:])
-            align(some, means, strict=self._compares_numbers())
+            target = torch.empty(len(output), *y.shape[1:])
+            align(target, self._predicted_means(output.cpu()), self._compares_numbers())
 
     @property
     def learned_rates_(self):
@@ -324,15 +335,9 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
         self.criterion_ = self.initialized_instance(kind, self.get_params_for("criterion"))
         return self
 
-    def _is_heteroscedastic(self):
-        return getattr(self, "heteroscedastic_", False)
-
-    def _has_noise(self):
-        return self._is_heteroscedastic() or bool(np.any(self._noise_std()))
-
     def _noise_std(self):
-        """Answer the noise that is the same for all rows, in the units of y."""
-        if self.noise is None or self._is_heteroscedastic():
+        """Return the noise that is the same for all rows, in the units of y."""
+        if self.noise is None or getattr(self, "heteroscedastic_", False):
             return np.zeros(())
         self._check_params("noise")
         if self.noise == "estimate" and hasattr(self, "noise_std_"):
@@ -344,6 +349,82 @@ class MCDropoutRegressor(PredictingMixin, DistributionMixin, MCDropoutMixin, Neu
                 "look at `train_split`."
             )
         return np.asarray(self.noise, dtype=np.float64)
+
+    # -- predicting --------------------------------------------------------------------------
+
+    def _predictive(self, X, noise=True):
+        """Return the predictive distribution of inputs that were not validated yet."""
+        X = self._check_inputs(X)
+        likelihood = self._likelihood(noise)
+        if "forward_iter" in vars(self):
+            # A scoring callback of skorch has put the outputs of the validation pass here.
+            outputs = GivenOutputs(map(first_output, self.forward_iter(X)))
+            return PredictiveDistribution(outputs, likelihood)
+        calibration = getattr(self, "calibration_", None)
+        return PredictiveDistribution(self._draws(X), likelihood, calibration)
+
+    def _likelihood(self, noise=True):
+        return GaussianLikelihood(
+            loc=getattr(self, "y_mean_", np.zeros(())),
+            scale=getattr(self, "y_scale_", np.ones(())),
+            noise_std=self._noise_std() if noise else np.zeros(()),
+            heteroscedastic=getattr(self, "heteroscedastic_", False),
+            nonlinearity=self._nonlinearity(),
+        )
+
+    def _nonlinearity(self):
+        """Return what skorch's ``predict_nonlinearity`` asks for, None for nothing."""
+        chosen = self.predict_nonlinearity
+        if chosen == "auto":
+            return torch.sigmoid if isinstance(self.criterion_, nn.BCEWithLogitsLoss) else None
+        return chosen
+
+    def _predicted_means(self, output):
+        heteroscedastic = getattr(self, "heteroscedastic_", False)
+        return mean_and_log_variance(output)[0] if heteroscedastic else output
+
+    def calibrate(self, X, y, method="std"):
+        """Recalibrate the predictive distribution on held-out data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs held out of training.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        method : {"std", "isotonic", "conformal"}, default="std"
+            ``"std"`` multiplies the deviations from the mean by one factor for each target, the
+            likeliest one for normal errors; everything that is predicted but the mean changes.
+            ``"isotonic"`` maps the predicted probabilities to those observed (Kuleshov et al.,
+            2018, "Accurate uncertainties for deep learning using calibrated regression").
+            ``"conformal"`` places quantiles and intervals by the held-out errors in units of the
+            standard deviation; intervals cover new rows like the held-out ones with at least the
+            probability asked for (Lei et al., 2018, section 5.2). These two change quantiles,
+            intervals and `predict_cdf`; the standard deviations stay.
+
+        Returns
+        -------
+        self : object
+            The estimator, with ``calibration_``. An earlier calibration is replaced; `fit`
+            and `partial_fit` remove it.
+
+        Raises
+        ------
+        ValueError
+            If a predicted standard deviation is 0; for ``"isotonic"``, without noise.
+        """
+        check_params({"method": [StrOptions(set(CALIBRATIONS))]}, {"method": method}, "calibrate")
+        X, likelihood = self._check_inputs(X), self._likelihood()
+        if method == "isotonic" and not likelihood.has_noise:
+            raise ValueError(
+                "`noise` must be given for isotonic calibration, since no draw lies beyond the "
+                f"draws. Got {self.noise!r}. Set `noise`, or use `method='conformal'`."
+            )
+        uncalibrated = PredictiveDistribution(self._draws(X), likelihood)
+        self.calibration_ = CALIBRATIONS[method].fit(uncalibrated, y)
+        return self
+
+    # -- files -------------------------------------------------------------------------------
 
     def _get_module(self, name, msg):
         module = super()._get_module(name, msg)

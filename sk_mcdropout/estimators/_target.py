@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from sk_mcdropout.predictive import Calibration
+from sk_mcdropout.predictive import CALIBRATIONS
 
 __all__ = ["WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
 
@@ -101,8 +101,9 @@ class WithTarget:
         known = {name: vars(self.net)[name] for name in _ARRAYS if name in vars(self.net)}
         if "y_mean_" in known:
             target: dict[str, Any] = {name: np.asarray(v).tolist() for name, v in known.items()}
-            if (kept := getattr(self.net, "calibration_", None)) is not None:
-                target["calibration_"] = (kept.method, np.asarray(kept.values).tolist())
+            if (fitted := getattr(self.net, "calibration_", None)) is not None:
+                arrays = [a for a in (fitted.values, fitted.weights) if a is not None]
+                target["calibration_"] = (fitted.method, *(np.asarray(a).tolist() for a in arrays))
             state._metadata[_METADATA] = target
         return state
 
@@ -119,6 +120,9 @@ class WithTarget:
         vars(self.net).pop("calibration_", None)
         for name, part in getattr(state, "_metadata", {}).get(_METADATA, {}).items():
             if name == "calibration_":
-                part = Calibration(part[0], np.asarray(part[1]))
-            setattr(self.net, name, part if isinstance(part, Calibration) else np.asarray(part))
+                method, *arrays = part
+                fitted = CALIBRATIONS[method](*map(np.asarray, arrays))
+                setattr(self.net, name, fitted)
+            else:
+                setattr(self.net, name, np.asarray(part))
         return self.module.load_state_dict(state)

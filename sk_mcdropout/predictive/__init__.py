@@ -1,16 +1,32 @@
-"""What draws say about y: likelihoods and calibrations."""
+"""What draws say about y. Knows torch, NumPy and SciPy; imports `sampling` and `nn`.
 
-from ._calibration import METHODS, Calibration, calibration
-from ._mixture import mixture_cdf, mixture_log_prob, mixture_quantiles
-from ._noise import likeliest_noise, noise_over_draws
+- `PredictiveDistribution`: the mixture over the draws for some rows, with the methods of
+  ``scipy.stats``; `GivenOutputs` stands in for draws where the outputs are there already
+- `GaussianLikelihood`: from outputs of the net to means and noise in the units of y
+- `Uncalibrated`, `StdCalibration`, `IsotonicCalibration`, `ConformalCalibration`: how the
+  distribution is recalibrated on held-out rows; `CALIBRATIONS` has the last three by their names
+- `likeliest_noise`: the noise under which held-out rows are likeliest
+"""
+
+from ._calibration import (
+    CALIBRATIONS,
+    ConformalCalibration,
+    IsotonicCalibration,
+    StdCalibration,
+    Uncalibrated,
+)
+from ._distribution import GivenOutputs, PredictiveDistribution
+from ._likelihood import GaussianLikelihood
+from ._noise import likeliest_noise
 
 __all__ = [
-    "METHODS",
-    "Calibration",
-    "calibration",
+    "CALIBRATIONS",
+    "ConformalCalibration",
+    "GaussianLikelihood",
+    "GivenOutputs",
+    "IsotonicCalibration",
+    "PredictiveDistribution",
+    "StdCalibration",
+    "Uncalibrated",
     "likeliest_noise",
-    "mixture_cdf",
-    "mixture_log_prob",
-    "mixture_quantiles",
-    "noise_over_draws",
 ]

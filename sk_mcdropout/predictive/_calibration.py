@@ -1,157 +1,282 @@
-"""Mend a predictive distribution by rows held out of training. NumPy only.
+"""Recalibrate a predictive distribution on held-out rows. NumPy only.
 
-Each method keeps one array of numbers, and calibrates the targets one by one.
+Each method is a class of one interface, that of `Uncalibrated`, and calibrates the targets one by
+one. A weight of 2 counts as two rows.
 """
 
-import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-__all__ = ["METHODS", "Calibration", "calibration"]
+__all__ = [
+    "CALIBRATIONS",
+    "ConformalCalibration",
+    "IsotonicCalibration",
+    "StdCalibration",
+    "Uncalibrated",
+]
 
-METHODS = ("std", "isotonic", "conformal")
+
+class Predictive(Protocol):
+    """What a calibration asks of a predictive distribution."""
+
+    def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation, of shape (n_samples, [n_targets])."""
+
+    def mixture_quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Return the quantiles of the mixture, of shape (n_samples, [n_targets,] n_levels)."""
+
+    def mixture_cdf(self, y: Any) -> np.ndarray:
+        """Return the mixture's distribution function at y, of shape (n_samples, [n_targets])."""
+
+    def values(self, y: Any) -> np.ndarray:
+        """Return y in the shape of the predictions."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What was learned from held-out rows; `calibration` makes it.
+class Uncalibrated:
+    """The mixture over the draws as it is."""
 
-    Parameters
-    ----------
-    method : str
-        ``"std"``, ``"isotonic"`` or ``"conformal"``.
-    values : ndarray of shape (), (n_targets,), (n_samples,) or (n_samples, n_targets)
-        The factor of the standard deviations; or, sorted for each target, the predicted
-        probabilities of values up to y, or the errors in units of the standard deviation.
-    """
-
-    method: str
-    values: np.ndarray
+    method: ClassVar[str] = "none"
+    has_density: ClassVar[bool] = True
 
     @property
     def factor(self) -> np.ndarray:
-        """What the standard deviations are multiplied by, of shape () or (n_targets,)."""
-        return self.values if self.method == "std" else np.ones(())
+        """Factor of the standard deviations, of shape () or (n_targets,)."""
+        return np.ones(())
 
-    def levels(self, levels: np.ndarray) -> np.ndarray:
-        """Answer the levels, of shape (n_levels,) or (n_targets, n_levels), to predict for some."""
-        if self.method != "isotonic":
-            return levels
-        mapped = _each_target(lambda p: np.interp(levels, *_ranks(p)), self.values)
+    def quantiles(self, predictive: Predictive, levels: np.ndarray) -> np.ndarray:
+        """Return quantiles, of shape (n_samples, [n_targets,] n_levels)."""
+        return predictive.mixture_quantiles(levels)
+
+    def interval(self, predictive: Predictive, coverages: np.ndarray) -> np.ndarray:
+        """Return central intervals, of shape (n_samples, [n_targets,] n_coverages, 2)."""
+        tails = np.stack([(1 - coverages) / 2, (1 + coverages) / 2], axis=-1)
+        ends = self.quantiles(predictive, tails.ravel())
+        return ends.reshape(*ends.shape[:-1], *tails.shape)
+
+    def cdf(self, predictive: Predictive, y: Any) -> np.ndarray:
+        """Return the probability of a value up to y, of shape (n_samples, [n_targets])."""
+        return predictive.mixture_cdf(y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted(Uncalibrated):
+    """A calibration learned from held-out rows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (), (n_targets,), (n_samples,) or (n_samples, n_targets)
+        What was learned: a factor, or numbers sorted for each target.
+    weights : ndarray of the same shape, optional
+        Their weights.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray | None = None
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, predictive: Predictive, y: Any, sample_weight: np.ndarray | None = None) -> Self:
+        """Learn from the uncalibrated distribution of held-out rows and their targets."""
+
+
+class StdCalibration(_Fitted):
+    """One factor of the standard deviations for each target."""
+
+    method = "std"
+
+    @property
+    def factor(self) -> np.ndarray:
+        """Factor of the standard deviations, of shape () or (n_targets,)."""
+        return self.values
+
+    @classmethod
+    def fit(cls, predictive: Predictive, y: Any, sample_weight: np.ndarray | None = None) -> Self:
+        """Learn the factor under which normal errors are likeliest.
+
+        Parameters
+        ----------
+        predictive : PredictiveDistribution
+            The uncalibrated distribution of the held-out rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        sample_weight : ndarray of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        StdCalibration
+            The calibration.
+
+        Raises
+        ------
+        ValueError
+            If a predicted standard deviation is 0.
+        """
+        squares = _scores(predictive, y) ** 2
+        return cls(np.asarray(np.sqrt(np.average(squares, axis=0, weights=sample_weight))))
+
+
+class IsotonicCalibration(_Fitted):
+    """A map from the predicted probabilities to those observed.
+
+    Kuleshov et al. (2018), "Accurate uncertainties for deep learning using calibrated
+    regression", section 3.2: the observed frequencies rise with the predicted probabilities by
+    themselves, so that isotonic regression leaves them as they are. Their levels are i / (n + 1),
+    the chances of a new row, where the paper has i / n.
+    """
+
+    method = "isotonic"
+    has_density = False
+
+    @classmethod
+    def fit(cls, predictive: Predictive, y: Any, sample_weight: np.ndarray | None = None) -> Self:
+        """Learn the map; see `StdCalibration.fit`."""
+        return cls(*_sorted(predictive.mixture_cdf(y), sample_weight))
+
+    def quantiles(self, predictive: Predictive, levels: np.ndarray) -> np.ndarray:
+        """Return quantiles, of shape (n_samples, [n_targets,] n_levels)."""
+        mapped = self._each_target(lambda known, shares: np.interp(levels, shares, known))
         # Errors beyond eight deviations have a probability of 0 or 1, where no quantile is finite.
-        return mapped.clip(np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
+        eps = np.finfo(np.float64).eps
+        shape = *self.values.shape[1:], len(levels)
+        return predictive.mixture_quantiles(np.reshape(mapped, shape).clip(eps, 1 - eps))
 
-    def probability(self, predicted: np.ndarray) -> np.ndarray:
-        """Answer the probabilities for predicted ones, of shape (n_samples, [n_targets])."""
-        if self.method != "isotonic":
-            return predicted
-        known = self.values.reshape(len(self.values), -1).T
-        columns = predicted.reshape(len(predicted), -1).T
-        mapped = [np.interp(u, *_ranks(p)[::-1]) for u, p in zip(columns, known, strict=True)]
+    def cdf(self, predictive: Predictive, y: Any) -> np.ndarray:
+        """Return the probability of a value up to y, of shape (n_samples, [n_targets])."""
+        predicted = predictive.mixture_cdf(y)
+        columns = iter(_columns(predicted))
+        mapped = self._each_target(lambda known, shares: np.interp(next(columns), known, shares))
         return np.stack(mapped, axis=-1).reshape(predicted.shape)
 
+    def _each_target(self, function: Callable) -> list[np.ndarray]:
+        pairs = (_ranks(*column) for column in _weighted_columns(self))
+        return [function(np.r_[0.0, known, 1.0], shares) for known, shares in pairs]
+
+
+class ConformalCalibration(_Fitted):
+    """Quantiles of the held-out errors, in units of the standard deviation.
+
+    Lei et al. (2018), "Distribution-free predictive inference for regression", sections 2.2 and
+    5.2.
+    """
+
+    method = "conformal"
+    has_density = False
+
+    @classmethod
+    def fit(cls, predictive: Predictive, y: Any, sample_weight: np.ndarray | None = None) -> Self:
+        """Learn the errors; see `StdCalibration.fit`."""
+        return cls(*_sorted(_scores(predictive, y), sample_weight))
+
+    def quantiles(self, predictive: Predictive, levels: np.ndarray) -> np.ndarray:
+        """Return quantiles, of shape (n_samples, [n_targets,] n_levels)."""
+        mean, std = predictive.mean_and_std()
+        return mean[..., None] + std[..., None] * self.score_quantiles(levels)
+
+    def interval(self, predictive: Predictive, coverages: np.ndarray) -> np.ndarray:
+        """Return intervals about the mean, of shape (n_samples, [n_targets,] n_coverages, 2)."""
+        mean, std = (part[..., None, None] for part in predictive.mean_and_std())
+        reach = self.reach(coverages)
+        return mean + std * np.stack([-reach, reach], axis=-1)
+
+    def cdf(self, predictive: Predictive, y: Any) -> np.ndarray:
+        """Return the probability of a value up to y, of shape (n_samples, [n_targets])."""
+        scores = _scores(predictive, y)
+        shares = []
+        for column, (known, weights) in zip(_columns(scores), _weighted_columns(self), strict=True):
+            total = np.concatenate([[0.0], np.cumsum(weights)])
+            share = total[np.searchsorted(known, column, side="right")] / (total[-1] + 1)
+            shares.append(share)
+        return np.stack(shares, axis=-1).reshape(scores.shape)
+
     def score_quantiles(self, levels: np.ndarray) -> np.ndarray:
-        """Answer quantiles of an error in units of the standard deviation.
+        """Return quantiles of a new error in units of the standard deviation.
 
-        Of shape (n_levels,) or (n_targets, n_levels); for ``"conformal"``. Between the i-th
-        and the next of n errors lies a new one with probability 1 / (n + 1).
+        Of shape (n_levels,) or (n_targets, n_levels). Between the i-th and the next of n errors
+        lies a new one with probability 1 / (n + 1).
         """
-        n = len(self.values)
-        self._check_reach(levels, np.minimum(levels, 1 - levels) * (n + 1) < 1)
-        quantiles = np.quantile(self.values, levels, axis=0, method="weibull")
-        return np.moveaxis(quantiles, 0, -1)
+        quantiles = []
+        for known, weights in _weighted_columns(self):
+            _, shares = _ranks(known, weights)
+            outside = (levels < shares[1]) | (levels > shares[-2])
+            self._check_reach(levels, outside, weights)
+            quantiles.append(np.interp(levels, shares[1:-1], np.repeat(known, 2)))
+        return np.stack(quantiles).reshape(*self.values.shape[1:], len(levels))
 
-    def score_probability(self, scores: np.ndarray) -> np.ndarray:
-        """Answer the probability of an error up to some, of shape (n_samples, [n_targets])."""
-        known = self.values.reshape(len(self.values), -1).T
-        columns = scores.reshape(len(scores), -1).T
-        counts = [np.searchsorted(p, z, side="right") for p, z in zip(known, columns, strict=True)]
-        return (np.stack(counts, axis=-1) / (len(self.values) + 1)).reshape(scores.shape)
+    def reach(self, coverages: np.ndarray) -> np.ndarray:
+        """Return how many standard deviations cover a new error.
 
-    def reach(self, coverage: float) -> np.ndarray:
-        """Answer how many standard deviations cover a new error; for ``"conformal"``.
-
-        Lei et al. (2018), "Distribution-free predictive inference for regression", section 2.2:
-        the ceil((n + 1) coverage)-th smallest of n absolute errors. Of shape () or (n_targets,).
+        The ceil((n + 1) coverage)-th smallest of n absolute errors, of shape (n_coverages,) or
+        (n_targets, n_coverages).
         """
-        n = len(self.values)
-        rank = math.ceil((n + 1) * coverage - 1e-9)  # 0.9 * 10 is 9, not a little more
-        self._check_reach(coverage, rank > n)
-        return np.sort(np.abs(self.values), axis=0)[rank - 1]
+        reaches = []
+        for known, weights in _weighted_columns(self):
+            order = np.argsort(np.abs(known))
+            total = np.cumsum(weights[order])
+            # 0.9 * 10 is 9, not a little more
+            ranks = np.ceil((total[-1] + 1) * coverages - 1e-9)
+            self._check_reach(coverages, ranks > total[-1] + 1e-9, weights)
+            place = np.searchsorted(total, ranks - 1e-9).clip(0, len(known) - 1)
+            reaches.append(np.abs(known)[order][place])
+        return np.stack(reaches).reshape(*self.values.shape[1:], len(coverages))
 
-    def _check_reach(self, asked: Any, beyond: Any) -> None:
+    def _check_reach(self, asked: np.ndarray, beyond: np.ndarray, weights: np.ndarray) -> None:
         if np.any(beyond):
             raise ValueError(
                 "conformal calibration must have been given enough rows for what is asked. Got "
-                f"{len(self.values)} rows for {np.asarray(asked).tolist()!r}. Calibrate with more "
+                f"{weights.sum():g} rows for {np.asarray(asked).tolist()!r}. Calibrate with more "
                 "rows, or ask for less."
             )
 
 
-def calibration(
-    method: str,
-    y: np.ndarray,
-    mean: np.ndarray,
-    std: np.ndarray,
-    predicted: np.ndarray | None = None,
-) -> Calibration:
-    """Learn from held-out rows.
+CALIBRATIONS: dict[str, type[_Fitted]] = {
+    kind.method: kind for kind in (StdCalibration, IsotonicCalibration, ConformalCalibration)
+}
 
-    Parameters
-    ----------
-    method : str
-        ``"std"``, ``"isotonic"`` or ``"conformal"``.
-    y, mean, std : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        The target, and the mean and the standard deviation that were predicted for it.
-    predicted : ndarray of the same shape, optional
-        The predicted probabilities of values up to y; for ``"isotonic"``.
 
-    Returns
-    -------
-    Calibration
-        What to change.
-
-    Raises
-    ------
-    ValueError
-        If a standard deviation is 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sk_mcdropout.predictive._calibration import calibration
-    >>> float(calibration("std", np.array([2.0, -2.0]), np.zeros(2), np.ones(2)).factor)
-    2.0
-    """
-    if predicted is not None:
-        return Calibration(method, np.sort(predicted, axis=0))
+def _scores(predictive: Predictive, y: Any) -> np.ndarray:
+    """Return the errors in units of the standard deviation."""
+    mean, std = predictive.mean_and_std()
     if not (std > 0).all():
         raise ValueError(
             "the predicted standard deviations must be above 0 to be calibrated. Got "
             f"{np.count_nonzero(std <= 0)} of {std.size} that are 0. Raise the dropout rate, or "
             "give `noise`."
         )
-    scores = (y - mean) / std
-    if method == "std":  # the factor under which normal errors are likeliest
-        return Calibration(method, np.sqrt((scores**2).mean(axis=0)))
-    return Calibration(method, np.sort(scores, axis=0))
+    return (predictive.values(y) - mean) / std
 
 
-def _ranks(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Answer levels and the predicted probabilities below which they were observed.
+def _sorted(
+    values: np.ndarray, sample_weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Sort the values of each target, with their weights."""
+    if sample_weight is None:
+        return np.sort(values, axis=0), None
+    values, sample_weight = values[sample_weight > 0], sample_weight[sample_weight > 0]
+    order = np.argsort(values, axis=0)
+    return np.take_along_axis(values, order, axis=0), sample_weight[order]
 
-    Kuleshov et al. (2018), section 3.2: the observed frequencies rise with the predicted
-    probabilities by themselves, so that isotonic regression leaves them as they are. Their
-    levels are i / (n + 1), the chances of a new row, where the paper has i / n.
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1).T
+
+
+def _weighted_columns(fitted: _Fitted) -> list[tuple[np.ndarray, np.ndarray]]:
+    values = _columns(fitted.values)
+    weights = np.ones_like(values) if fitted.weights is None else _columns(fitted.weights)
+    return list(zip(values, weights, strict=True))
+
+
+def _ranks(known: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each known value twice, and the shares of new rows below: i / (n + 1), with 0 and 1.
+
+    A value of weight w stands for w equal ones, whose first and last ranks are given.
     """
-    n = len(predicted)
-    return np.arange(n + 2) / (n + 1), np.concatenate([[0.0], predicted, [1.0]])
-
-
-def _each_target(function: Callable, values: np.ndarray) -> np.ndarray:
-    if values.ndim == 1:
-        return function(values)
-    return np.stack([function(column) for column in values.T])
+    last = np.cumsum(weights)
+    first = last - weights + np.minimum(weights, 1)
+    shares = np.stack([first, last], axis=-1).ravel() / (last[-1] + 1)
+    return np.repeat(known, 2), np.r_[0.0, shares, 1.0]

@@ -1,32 +1,41 @@
-"""Monte-Carlo draws of any torch module. Torch only."""
+"""Monte-Carlo draws of any torch module. Knows torch alone.
+
+For users of plain torch:
+
+- `sample`: all draws; `mean_and_std`: their mean and standard deviation
+- `dropout_sites`: which dropouts are drawn, and by which of the `STRATEGIES`
+- `Draws`: the draws of a module for batches of rows, reduced chunk by chunk
+
+For the other packages:
+
+- `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
+- `forked_generators`: torch's global generators, seeded for a while
+- `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
+- `first_rows`: a few rows of any input
+"""
 
 from ._composites import one_mask_for_all_steps
-from ._eval_mode import evaluating
-from ._generators import borrowed_generators
-from ._plan import chunks, prepare, refuse_no_effect
-from ._rows import count_rows, counted, first_rows, gather_rows
-from ._sample import STRATEGIES, DropoutSites, dropout_sites, mean_and_std, sample
+from ._draws import Draws, Reducer
+from ._eval_mode import forked_generators
+from ._plan import DropoutSites, warn
+from ._rows import first_rows
+from ._sample import dropout_sites, mean_and_std, sample
+from ._strategies import STRATEGIES
 from ._summary import cov_over_draws, mean_and_std_over_draws, mean_over_draws
-from ._warned import warn_if_not_random
 
 __all__ = [
     "STRATEGIES",
+    "Draws",
     "DropoutSites",
-    "borrowed_generators",
-    "chunks",
-    "count_rows",
-    "counted",
+    "Reducer",
     "cov_over_draws",
     "dropout_sites",
-    "evaluating",
     "first_rows",
-    "gather_rows",
+    "forked_generators",
     "mean_and_std",
     "mean_and_std_over_draws",
     "mean_over_draws",
     "one_mask_for_all_steps",
-    "prepare",
-    "refuse_no_effect",
     "sample",
-    "warn_if_not_random",
+    "warn",
 ]

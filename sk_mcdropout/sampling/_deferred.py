@@ -23,7 +23,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from ._composites import COMPOSITES, rate_of
-from ._intercept import KINDS, DropoutSite, Mask, check_calls
+from ._intercept import Call, check_calls
+from ._masks import KINDS, DropoutSite, Mask
 from ._rows import count_rows
 
 __all__ = ["by_thinning", "by_weights"]
@@ -124,7 +125,7 @@ class _Defer(TorchFunctionMode):
         self.masks, self.sites, self.n_rows, self.evaluate = masks, sites, n_rows, evaluate
         self.n_draws = len(next(iter(masks.values()))[0])
         self.calls = itertools.count()
-        self.made: list[tuple[int, float]] = []
+        self.made: list[Call] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
@@ -136,7 +137,7 @@ class _Defer(TorchFunctionMode):
         first = args[0] if args else None
         if isinstance(first, _StandIn):
             if func in _METADATA:
-                with torch._C.DisableTorchFunctionSubclass():
+                with torch.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
             put_off = self._put_off(func, first.node, args[1:], kwargs)
             if put_off is not None:
@@ -213,7 +214,7 @@ class _Defer(TorchFunctionMode):
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
         call = next(self.calls)
         if float(p) > 0:
-            self.made.append((call, float(p)))
+            self.made.append((call, KINDS[func], float(p)))
         if call not in self.masks:
             return input
         mask = self.masks[call]

@@ -1,4 +1,4 @@
-"""Hold modules in eval mode for a while, and put back what was there before."""
+"""Hold modules in eval mode and torch's generators for a while, and put both back."""
 
 import threading
 from collections.abc import Iterator
@@ -8,9 +8,42 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._generators import borrowed_generators
+__all__ = ["evaluating", "forked_generators", "parts_of"]
 
-__all__ = ["evaluating", "parts_of"]
+# The generators are those of all threads: one at a time may hold them.
+_generators_lock = threading.RLock()
+
+
+@contextmanager
+def forked_generators(seed: int | None = None) -> Iterator[None]:
+    """Fork torch's global random generators, optionally with a seed.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Seed of the generators of the CPU and, where CUDA is in use, of all GPUs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.sampling import forked_generators
+    >>> before = torch.get_rng_state()
+    >>> with forked_generators(0):
+    ...     number = torch.rand(())
+    >>> torch.equal(torch.get_rng_state(), before)
+    True
+    """
+    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    with (
+        _generators_lock,
+        torch.random.fork_rng(range(torch.cuda.device_count()) if on_gpu else []),
+    ):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+            if on_gpu:
+                torch.cuda.manual_seed_all(seed)
+        yield
+
 
 # Several threads may sample one module, or modules that share a part: the first to come puts
 # it in eval mode, the last to leave puts it back.
@@ -62,7 +95,7 @@ def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Ite
             _in_use.setdefault(m, [0, m.training])[0] += 1
             m.training = isinstance(m, extra_dropout)
     try:
-        borrowed = borrowed_generators() if extra_dropout else nullcontext()
+        borrowed = forked_generators() if extra_dropout else nullcontext()
         with torch.inference_mode(False), torch.no_grad(), _eager(submodules), borrowed:
             yield
     finally:

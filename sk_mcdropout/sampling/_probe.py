@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._generators import borrowed_generators
-from ._intercept import KINDS, DropoutSite, InterceptDropout, mask_shape
+from ._eval_mode import forked_generators
+from ._intercept import InterceptDropout
+from ._masks import KINDS, DropoutSite, dtype_name, mask_shape
 from ._rows import first_rows, map_tensors
 
 __all__ = ["Probe", "missed_dropouts", "noisy", "probe"]
@@ -51,14 +52,14 @@ class Recorder:
 
     def __init__(self, paths: dict[nn.Module, str]) -> None:
         self.paths = paths
-        self.calls: list[tuple[str, str, float, torch.dtype]] = []
+        self.calls: list[tuple[str, str, float, str]] = []
         self.inputs: list[tuple[tuple[int, ...], Tensor]] = []
         self.widest = {"before": 0, "masked": 0, "after": 0}
         self.asked: dict[tuple, int] = {}  # where values were asked for, and at which call
         self.asks_in_a_loop = False
 
     def on_dropout(self, func: Callable, x: Tensor, p: float) -> None:
-        self.calls.append((self.path(), KINDS[func], p, x.dtype))
+        self.calls.append((self.path(), KINDS[func], p, dtype_name(x)))
         self.inputs.append((mask_shape(func, x), x))
         if p > 0 and not self.widest["masked"]:
             self.widest["masked"] = x.numel() * x.element_size()
@@ -268,7 +269,7 @@ def missed_dropouts(
         copy = deepcopy(module, {id(part): part for part in module.parameters()})
         paths = {submodule: name for name, submodule in copy.named_modules()}
         calls, drawers = [], []
-        with borrowed_generators():
+        with forked_generators():
             for training in (False, True):
                 for part in paths:
                     part.training = training or isinstance(part, extra)

@@ -1,23 +1,24 @@
-"""Draw forward passes of a module with its dropout switched on.
+"""Draw forward passes of a torch module with its dropout switched on.
 
 A draw is one thinned network: the mask of a dropout is drawn once per draw and shared
 by every row, so that draw ``t`` is a function of ``x``. The masks are drawn up front,
 and how they are applied (``STRATEGIES``) is a matter of speed only.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from ._composites import one_mask_for_all_steps
-from ._eval_mode import evaluating
-from ._plan import Plan, call, chunks, prepare, refuse_no_effect
-from ._rows import count_rows, gather_rows
+from ._draws import Draws
+from ._plan import DropoutSites, call
+from ._rows import map_tensors
 from ._strategies import STRATEGIES
 from ._summary import mean_and_std_over_draws
-from ._warned import warn_if_not_random
 
 __all__ = ["STRATEGIES", "DropoutSites", "dropout_sites", "mean_and_std", "sample"]
 
@@ -35,7 +36,7 @@ def sample(
 ) -> Tensor:
     """Draw outputs of a module with its dropout switched on.
 
-    Draw ``t`` is one thinned network, a function of the row: its answer for a row does not
+    Draw ``t`` is one thinned network, a function of the row: its output for a row does not
     depend on the other rows, on their number or order, nor on ``n_draws``. The module keeps
     its mode, weights, buffers and hooks, and the global random states stay as they were.
 
@@ -51,8 +52,11 @@ def sample(
     seed : int
         Seed of the masks. The same seed gives the same draws on every device.
     strategy : str
-        How the masks are applied: ``"vmap"``, ``"fold"``, ``"loop"``, or ``"auto"`` for the
-        first of these that takes the module and gives what the loop gives.
+        How the masks are applied: ``"weights"`` puts them into the weights of linear layers,
+        ``"thinned"`` leaves dropped units and channels out, ``"vmap"`` maps over the masks,
+        ``"fold"`` repeats the rows, ``"loop"`` runs one pass per draw. ``"auto"`` takes the first
+        of these that takes the module and gives what the loop gives, and ``"thinned"`` where it
+        is faster.
     batch_size : int, optional
         Number of rows at once; by default as many as fit into a memory budget.
     extra_dropout : tuple of class
@@ -73,8 +77,11 @@ def sample(
     ------
     NotImplementedError
         If a dropout cannot be sampled; the message names the submodule.
+    TypeError
+        If ``module`` is no module, or ``x`` holds no tensors.
     ValueError
-        If all draws are equal although there are rates above 0, and not because of these rows.
+        If a number is out of range; if all draws are equal although there are rates above 0, and
+        not because of these rows.
 
     Warns
     -----
@@ -98,12 +105,17 @@ def sample(
     torch.Size([10, 3, 8])
     """
     _check_numbers(n_draws, 1, seed, batch_size)
-    with evaluating(module, extra_dropout=extra_dropout):
-        plan = _plan(module, x, strategy, extra_dropout, variational_rnn)
-        warn_if_not_random(plan)
-        draws = refuse_no_effect(chunks(plan, x, n_draws, seed, batch_size), plan, x)
-        parts = ((some,) for some in draws)
-        return gather_rows(parts, count_rows(x), axis=1)[0]
+    draws = _draws(
+        module,
+        x,
+        variational_rnn,
+        n_draws=n_draws,
+        seed=seed,
+        strategy=strategy,
+        batch_size=batch_size,
+        extra_dropout=extra_dropout,
+    )
+    return draws.reduce(lambda outputs, rows: (outputs,), axis=1)[0]
 
 
 def mean_and_std(
@@ -117,9 +129,9 @@ def mean_and_std(
     extra_dropout: tuple[type, ...] = (),
     variational_rnn: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Answer the mean and the standard deviation of a module's draws.
+    """Compute the mean and standard deviation over Monte-Carlo draws.
 
-    The parameters are those of `sample`, with at least 2 draws. Needs memory for the answer
+    The parameters are those of `sample`, with at least 2 draws. Needs memory for the result
     and one chunk of rows, however many rows and draws there are.
 
     Returns
@@ -137,66 +149,18 @@ def mean_and_std(
     (torch.Size([3, 8]), torch.Size([3, 8]))
     """
     _check_numbers(n_draws, 2, seed, batch_size)
-    with evaluating(module, extra_dropout=extra_dropout):
-        plan = _plan(module, x, strategy, extra_dropout, variational_rnn)
-        warn_if_not_random(plan)
-        draws = refuse_no_effect(chunks(plan, x, n_draws, seed, batch_size), plan, x)
-        mean, std = gather_rows(map(mean_and_std_over_draws, draws), count_rows(x))
+    draws = _draws(
+        module,
+        x,
+        variational_rnn,
+        n_draws=n_draws,
+        seed=seed,
+        strategy=strategy,
+        batch_size=batch_size,
+        extra_dropout=extra_dropout,
+    )
+    mean, std = draws.reduce(lambda outputs, rows: mean_and_std_over_draws(outputs))
     return mean, std
-
-
-def _plan(module: nn.Module, x: Any, strategy: str, extra: tuple[type, ...], rnn: bool) -> Plan:
-    forward = partial(_by_one_mask, module) if rnn else None
-    way = one_mask_for_all_steps if rnn else None
-    return prepare(module, x, forward=forward, strategy=strategy, extra_dropout=extra, way=way)
-
-
-def _by_one_mask(module: nn.Module, x: Any) -> Any:
-    with one_mask_for_all_steps(module):
-        return call(module, x)
-
-
-class DropoutSites(list):
-    """The dropouts that sampling switches on; printed, a table of them.
-
-    Parameters
-    ----------
-    plan : Plan
-        How the module is sampled.
-
-    Attributes
-    ----------
-    strategies : tuple of str
-        The strategies that are used; of two, the second for many rows of wide layers. It is
-        "row by row" where the dropout calls depend on the values of the input; the list has then
-        those for the first row.
-    refused : dict
-        The strategies that were tried and do not take the module, each with the reason.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sk_mcdropout import dropout_sites
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
-    >>> print(dropout_sites(net, torch.ones(3, 2)))
-    path  kind     rate  mask    shared by rows
-    1     dropout  0.5   (1, 8)  yes
-    strategy: weights, thinned
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan.sites)
-        self.strategies, self.refused = plan.strategies, plan.refused
-
-    def __str__(self) -> str:
-        rows = [("path", "kind", "rate", "mask", "shared by rows")] + [
-            (s.path or "(itself)", s.kind, f"{s.p:g}", str(s.mask_shape), "yes") for s in self
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        lines.append(f"strategy: {', '.join(self.strategies)}" if self else "no dropout is active")
-        lines += [f"not {name}: {reason}" for name, reason in self.refused.items()]
-        return "\n".join(lines)
 
 
 def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
@@ -223,8 +187,50 @@ def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
     >>> [(site.path, site.p) for site in dropout_sites(net, torch.ones(3, 2))]
     [('1', 0.5)]
     """
-    with evaluating(module):
-        return DropoutSites(prepare(module, x))
+    return _draws(module, x).sites()
+
+
+def _draws(module: Any, x: Any, variational_rnn: bool = False, **options: Any) -> Draws:
+    _check_module(module)
+    _check_input(x)
+    forward = partial(_with_one_mask, module) if variational_rnn else None
+    return Draws(module, lambda: [x], forward=forward, **options)
+
+
+def _with_one_mask(module: nn.Module, x: Any) -> Any:
+    with one_mask_for_all_steps(module):
+        return call(module, x)
+
+
+def _check_module(module: Any) -> None:
+    if isinstance(module, nn.Module):
+        return
+    got, remedy = f"a {type(module).__name__}", "Pass a trained `torch.nn.Module`."
+    if isinstance(module, type):
+        got, remedy = f"the class {module.__name__}", "Make an instance of it, and train it."
+    elif isinstance(module, Mapping):
+        remedy = "Load the weights into a module by its `load_state_dict`, and pass the module."
+    elif hasattr(module, "get_params"):
+        remedy = "Pass the net inside, `estimator.module_`, or call the estimator's own methods."
+    raise TypeError(f"`module` must be an instance of `torch.nn.Module`. Got {got}. {remedy}")
+
+
+def _check_input(x: Any) -> None:
+    tensors: list[Tensor] = []
+    map_tensors(tensors.append, x)
+    if tensors or isinstance(x, Tensor):
+        return
+    remedy = "Pass a tensor with the rows on its first axis."
+    if isinstance(x, DataLoader | Dataset):
+        remedy = "Pass one batch after the other, such as `sample(module, x)` for x in the loader."
+    elif hasattr(x, "__array__"):
+        remedy = "Pass `torch.as_tensor(x, dtype=...)`, with the dtype of the module's weights."
+    elif isinstance(x, list | tuple):
+        remedy = "Pass `torch.tensor(x)`, with the dtype of the module's weights."
+    raise TypeError(
+        "`x` must be a tensor, or a tuple or mapping of tensors. "
+        f"Got a {type(x).__name__}. {remedy}"
+    )
 
 
 def _check_numbers(n_draws: Any, least: int, seed: Any, batch_size: Any) -> None:

@@ -1,69 +1,40 @@
-"""Ways to apply the masks of many draws. They differ in speed and in which modules they take.
+"""Strategies that apply the masks of many draws; they differ in speed and in what they take.
 
-Each takes the forward pass, an input, the masks of its dropout calls and the calls, and
-answers the draws, of shape (n_draws, n_rows, ...). The loop takes every module; the others are
-held against it.
+Each takes the forward pass, an input, the masks of its dropout calls and the calls, and returns
+the draws, of shape (n_draws, n_rows, ...). The loop takes every module; the others are held
+against it.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache, partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ._deferred import by_thinning, by_weights
-from ._intercept import (
+from ._intercept import InterceptDropout, masked_pass
+from ._masks import (
     KINDS,
+    SEEDS,
     DropoutSite,
-    InterceptDropout,
     Mask,
-    check_calls,
+    Masks,
+    count_draws,
     draw_mask,
-    fit_mask,
+    draw_masks,
+    dtype_name,
     mask_shape,
+    take_draws,
 )
 from ._rows import count_rows, first_rows, map_tensors
 
-__all__ = [
-    "STRATEGIES",
-    "agree",
-    "agreeing_strategies",
-    "draw_masks",
-    "masked_pass",
-    "row_by_row",
-    "take_draws",
-    "thinning_pays",
-]
-
-# The place among the masks where the seeds of the draws are: no dropout call has this number.
-SEEDS = -1
+__all__ = ["STRATEGIES", "Forward", "agree", "agreeing_strategies", "row_by_row", "thinning_pays"]
 
 Forward = Callable[[Any], Tensor]
-Masks = dict[int, Mask]
 Sites = tuple[DropoutSite, ...]
-
-
-def masked_pass(
-    forward: Forward, x: Any, masks: Masks, sites: Sites, inplace: bool = True
-) -> Tensor:
-    """Run one forward pass; the i-th dropout call applies ``masks[i]``, if there is one."""
-    site_of = {site.call: site for site in sites}
-    made: list[tuple[int, float]] = []
-    calls = itertools.count()
-
-    def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
-        call = next(calls)
-        made.extend([(call, p)] if p > 0 else [])
-        return fit_mask(masks[call], site_of[call], x) if call in masks else None
-
-    with InterceptDropout(on_dropout, inplace=inplace):
-        output = forward(x)
-    check_calls(made, sites)
-    return output
 
 
 def _by_vmap(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
@@ -73,7 +44,7 @@ def _by_vmap(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
 
 def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Repeat the rows once per draw and run one pass over all of them."""
-    n_draws, n_rows = _n_draws(masks), count_rows(x)
+    n_draws, n_rows = count_draws(masks), count_rows(x)
     repeated = map_tensors(lambda t: t.repeat(n_draws, *[1] * (t.ndim - 1)), x)
     folded = {
         site.call: tuple(_fold_mask(part, site, n_rows) for part in masks[site.call])
@@ -92,7 +63,7 @@ def _fold_mask(mask: Tensor, site: DropoutSite, n_rows: int) -> Tensor:
 def _by_loop(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Run one pass per draw."""
     draws = []
-    for t in range(_n_draws(masks)):
+    for t in range(count_draws(masks)):
         _seed_torch(masks, t)
         draws.append(masked_pass(forward, x, take_draws(masks, t), sites))
     return torch.stack(draws)
@@ -112,7 +83,7 @@ def row_by_row(
     Parameters
     ----------
     forward : callable
-        Answers the output for an input.
+        Returns the output for an input.
     x : Tensor, mapping or sequence of Tensor
         The input.
     n_draws : int
@@ -145,21 +116,12 @@ def _own_pass(forward: Forward, row: Any, masks_of: Callable, before: Masks, t: 
         call = next(calls)
         if p == 0:
             return None
-        site = DropoutSite("", KINDS[func], p, mask_shape(func, x), call, None, x.dtype)
+        site = DropoutSite("", KINDS[func], p, mask_shape(func, x), call, None, dtype_name(x))
         return tuple(part[t] for part in masks_of(site))
 
     _seed_torch(before, t)
     with InterceptDropout(on_dropout):
         return forward(row)
-
-
-def take_draws(masks: Masks, draws: int | slice) -> Masks:
-    """Take the masks of some draws, or of one."""
-    return {call: tuple(part[draws] for part in mask) for call, mask in masks.items()}
-
-
-def _n_draws(masks: Masks) -> int:
-    return len(next(iter(masks.values()))[0])
 
 
 STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
@@ -171,27 +133,6 @@ STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
 }
 
 
-def draw_masks(
-    sites: Sequence[DropoutSite], n_draws: int, seed: int, device: torch.device, seeds: bool = False
-) -> Masks:
-    """Draw the masks of all dropout calls; small ones are kept for the next time.
-
-    With ``seeds`` the loop also seeds torch before each draw, for modules that draw by themselves.
-    """
-    masks: Masks = {}
-    if seeds:
-        some = np.random.default_rng([seed, 2**32 - 1]).integers(2**31, size=n_draws)
-        masks[SEEDS] = (torch.from_numpy(some),)
-    for site in sites:
-        small = n_draws * math.prod(site.mask_shape) <= _KEPT_SIZE
-        masks[site.call] = (_kept_mask if small else draw_mask)(site, n_draws, seed, device)
-    return masks
-
-
-_KEPT_SIZE = 2**16
-_kept_mask = lru_cache(maxsize=32)(draw_mask)
-
-
 def agreeing_strategies(
     forward: Forward, x: Any, sites: Sites, device: torch.device
 ) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -200,7 +141,7 @@ def agreeing_strategies(
     Parameters
     ----------
     forward : callable
-        Answers the output for an input.
+        Returns the output for an input.
     x : Tensor, mapping or sequence of Tensor
         The input; three of its rows are used.
     sites : tuple of DropoutSite
@@ -236,7 +177,7 @@ def agreeing_strategies(
 
 
 def thinning_pays(site: DropoutSite, n_rows: int) -> bool:
-    """Tell whether leaving out the units that a dropout drops saves more than it costs."""
+    """Return whether leaving out the units that a dropout drops saves more than it costs."""
     if len(site.mask_shape) < 2 or {*site.mask_shape[2:]} - {1}:  # not units or channels
         return False
     width, kept = site.mask_shape[1], 1 - site.p
@@ -254,7 +195,7 @@ _BLOCK, _MOST_BLOCKS = 16, 0.75
 
 
 def agree(actual: Tensor, expected: Tensor) -> bool:
-    """Tell whether two results are equal up to rounding."""
+    """Return whether two results are equal up to rounding."""
     tolerance = torch.finfo(expected.dtype).eps ** 0.5
     size = expected.abs().nan_to_num(0, 0, 0).max().item()
     return actual.shape == expected.shape and torch.allclose(

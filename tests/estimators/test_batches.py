@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from sk_mcdropout import MLP, MCDropoutRegressor
-from sk_mcdropout.estimators._optimizer import clear_gradients, order_of_rows, set_mode
-from sk_mcdropout.estimators._validation import BatchDataset, BatchLoader, as_is
+from sk_mcdropout.estimators._batches import BatchDataset, BatchLoader, as_is, order_of_rows
+from sk_mcdropout.estimators._optimizer import clear_gradients, set_mode
 
 X = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
 Y = X.sum(axis=1, dtype=float)
@@ -50,7 +50,7 @@ def test_the_batches_are_those_of_a_data_loader(form, y, shuffle, drop_last):
 def test_batches_do_not_depend_on_how_many_rows_are_fetched_at_once(monkeypatch, size):
     dataset = BatchDataset(X, Y)
     expected = two_epochs(BatchLoader, dataset, batch_size=5, shuffle=True)
-    monkeypatch.setattr("sk_mcdropout.estimators._validation._FETCHED", size)
+    monkeypatch.setattr("sk_mcdropout.estimators._batches._FETCHED", size)
     actual = two_epochs(BatchLoader, dataset, batch_size=5, shuffle=True)
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 

@@ -12,16 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from sk_mcdropout import MLP, MCDropoutRegressor, sample
+from sk_mcdropout.estimators._batches import BatchDataset, as_is, by_rows, fetches_batches
 from sk_mcdropout.estimators._target import target_array
-from sk_mcdropout.estimators._validation import (
-    BatchDataset,
-    as_is,
-    by_rows,
-    cast,
-    fetches_batches,
-    is_table,
-    takes_columns,
-)
+from sk_mcdropout.estimators._validation import cast, is_table, takes_columns
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame}
 each_frame = pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)

@@ -228,7 +228,16 @@ def test_levels_out_of_bounds_are_refused(net, X, levels):
         net.predict_quantiles(X, levels)
 
 
-@pytest.mark.parametrize("coverage", [0, 1, [0.5, 0.9]])
+def test_several_coverages_are_those_one_by_one(net, X, y):
+    for method in ("none", "std", "isotonic", "conformal"):
+        if method != "none":
+            net.calibrate(X, y, method)
+        together = net.predict_interval(X, [0.5, 0.8])
+        apart = [net.predict_interval(X, coverage) for coverage in (0.5, 0.8)]
+        assert_allclose(together, np.stack(apart, axis=-2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("coverage", [0, 1, [0.5, 1.9], [[0.5]]])
 def test_a_coverage_out_of_bounds_is_refused(net, X, coverage):
     with pytest.raises(ValueError, match=r"`coverage` must lie in \(0, 1\). Got"):
         net.predict_interval(X, coverage)
@@ -250,7 +259,7 @@ def test_there_is_no_density_without_noise_or_after_conformal_calibration(net, X
     with pytest.raises(ValueError, match=r"Got 'conformal'. Call `calibrate` with"):
         net.calibrate(X, y, "conformal").log_prob(X, y)
     net.fit(X, y).set_params(noise=None)
-    with pytest.raises(ValueError, match=r"Got None. Set `noise`, or ask for"):
+    with pytest.raises(ValueError, match=r"Got no noise. Set `noise`, or ask for"):
         net.log_prob(X, y)
     with pytest.raises(ValueError, match=r"Got None. Set `noise`, or use"):
         net.calibrate(X, y, "isotonic")

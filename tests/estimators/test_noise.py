@@ -15,7 +15,8 @@ from torch import nn
 
 from sk_mcdropout import BetaNLLLoss, MCDropoutRegressor
 from sk_mcdropout.nn import mean_and_log_variance
-from sk_mcdropout.predictive import likeliest_noise, noise_over_draws
+from sk_mcdropout.predictive import likeliest_noise
+from sk_mcdropout.predictive._noise import noise_over_draws
 
 
 def small_net(**params):

@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sk_mcdropout import dropout_sites, sample
-from sk_mcdropout.sampling._strategies import draw_masks
+from sk_mcdropout.sampling import Draws
+from sk_mcdropout.sampling._masks import draw_masks
 
 N_DRAWS = 6
 PIXELS = 5 * 5
@@ -39,9 +40,10 @@ def images(n_rows):
 
 
 def flops(net, x, strategy):
-    sample(net, x[:3], N_DRAWS, strategy=strategy)  # finds out the plan
+    draws = Draws(net, lambda: [x], N_DRAWS, strategy=strategy)
+    draws.sites()  # makes the plan
     with FlopCounterMode(display=False) as counter:
-        sample(net, x, N_DRAWS, strategy=strategy)
+        draws.reduce(lambda outputs, rows: (outputs,), axis=1)
     return counter.get_total_flops()
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from sk_mcdropout import dropout_sites, sample
-from sk_mcdropout.sampling._intercept import DropoutSite
+from sk_mcdropout.sampling._masks import DropoutSite
 
 # name: layer, function, shape of one row, shape of the mask of one draw
 KINDS = {

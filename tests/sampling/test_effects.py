@@ -21,7 +21,7 @@ from torch.testing import assert_close
 
 from sk_mcdropout import dropout_sites, mean_and_std, sample
 from sk_mcdropout.sampling import STRATEGIES
-from sk_mcdropout.sampling import _plan as plans
+from sk_mcdropout.sampling import _chunks as plans
 from sk_mcdropout.sampling._eval_mode import evaluating
 
 ALL = [*STRATEGIES, "auto"]

@@ -15,7 +15,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from sk_mcdropout import mean_and_std, sample
-from sk_mcdropout.sampling import STRATEGIES
+from sk_mcdropout.sampling import STRATEGIES, Draws
 
 ALL = [*STRATEGIES, "auto"]
 
@@ -131,12 +131,13 @@ def test_auto_falls_back_where_vmap_refuses(x, make):
 
 
 @pytest.mark.parametrize("make", [mlp, branches_on_values])
-def test_auto_runs_one_pass_for_all_draws_once_it_knows_the_module(x, make):
+def test_auto_runs_one_pass_for_all_draws_once_it_has_a_plan(x, make):
     net, passes = make().double(), []
     net.register_forward_hook(lambda *_: passes.append(1))
-    sample(net, x, 20)
+    draws = Draws(net, lambda: [x], n_draws=20)
+    draws.sites()
     passes.clear()
-    sample(net, x, 20)
+    draws.reduce(lambda outputs, rows: (outputs,), axis=1)
     assert len(passes) == 1
 
 

@@ -1,0 +1,190 @@
+"""Rows fetched by the batch: a dataset, a loader, and the order of the rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from skorch.dataset import Dataset
+from skorch.utils import multi_indexing
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
+
+__all__ = ["BatchDataset", "BatchLoader", "OneBatch", "as_is", "batch_loader", "by_rows"]
+
+
+class BatchDataset(Dataset):
+    """A skorch ``Dataset`` that indexes a whole batch at once, not row by row.
+
+    Parameters
+    ----------
+    X, y : array, tensor, frame, or mapping or list of these
+        As for ``skorch.dataset.Dataset``.
+    length : int, optional
+        Number of rows, if it cannot be told from the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_mcdropout.estimators._batches import BatchDataset
+    >>> X, y = BatchDataset(np.zeros((5, 2)), np.arange(5)).__getitems__([0, 3])
+    >>> X.shape, y
+    (torch.Size([2, 2]), tensor([0, 3]))
+    """
+
+    def __getitems__(self, rows: Sequence[int]) -> tuple[Any, Any]:
+        """Return the inputs and targets of a batch of rows; torch's data loader calls this."""
+        at = np.asarray(rows)
+        X = self.X
+        if self.X_is_ndframe:
+            X = {name: X[name].values.reshape(-1, 1) for name in X}
+        X = _take(X, at, self.X_indexing)
+        y = torch.zeros(len(at), 1) if self.y is None else _take(self.y, at, self.y_indexing)
+        return _as_tensors(X), _as_tensors(y)
+
+
+class OneBatch(BatchDataset):
+    """A batch in the place of a dataset, to be yielded whole by the net's iterator."""
+
+
+class BatchLoader(DataLoader):
+    """A ``DataLoader`` that cuts its batches out of many rows fetched at once.
+
+    It does so for the rows of a table in a `BatchDataset`, or in a subset of one, in an order of
+    torch's own; else it is an ordinary ``DataLoader``. The batches are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_mcdropout.estimators._batches import BatchDataset, BatchLoader, as_is
+    >>> data = BatchDataset(np.zeros((5, 2)), np.arange(5))
+    >>> [y for X, y in BatchLoader(data, batch_size=3, collate_fn=as_is)]
+    [tensor([0, 1, 2]), tensor([3, 4])]
+    """
+
+    def __iter__(self) -> Any:
+        return self._cut() if self._can_cut() else super().__iter__()
+
+    def _can_cut(self) -> bool:
+        whole, _ = _unwrap(self.dataset, slice(0))
+        return (
+            self.collate_fn is as_is
+            and self.num_workers == 0
+            and not self.pin_memory
+            and type(self.sampler) in (RandomSampler, SequentialSampler)
+            and type(self.batch_sampler) is BatchSampler
+            and type(whole) is BatchDataset
+            and isinstance(whole.X, np.ndarray | Tensor)
+            and isinstance(whole.y, np.ndarray | Tensor | None)
+        )
+
+    def _cut(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # torch's iterator draws a seed for its workers, also where it has none.
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        rows = order_of_rows(self.sampler)
+        size = self.batch_size or 1
+        if self.drop_last:
+            rows = rows[: len(rows) // size * size]
+        whole, rows = _unwrap(self.dataset, rows)
+        at_once = size * max(1, _FETCHED // max(1, whole.X[:1].nbytes * size))
+        for start in range(0, len(rows), at_once):
+            X, y = whole.__getitems__(rows[start : start + at_once])
+            yield from zip(X.split(size), y.split(size), strict=True)
+
+
+# Bytes of the rows that a `BatchLoader` fetches at once.
+_FETCHED = 32 * 2**20
+
+
+def batch_loader(dataset: Any, params: dict[str, Any]) -> BatchLoader:
+    """Return the loader for a dataset, by the batch where the user has no collate of their own.
+
+    A sampler of the user's own orders the rows: they are not shuffled then.
+    """
+    params = dict(params)
+    if params["batch_size"] == -1:
+        params["batch_size"] = len(dataset)
+    if "collate_fn" in params:
+        dataset = by_rows(dataset)
+    elif fetches_batches(dataset) and params["batch_size"] is not None:
+        params["collate_fn"] = as_is
+    if "batch_sampler" in params:
+        del params["batch_size"]
+    if "sampler" in params or "batch_sampler" in params:
+        params.pop("shuffle", None)
+    return BatchLoader(dataset, **params)
+
+
+def _unwrap(dataset: Any, rows: Any) -> tuple[Any, Any]:
+    """Return the dataset that one is a subset of, and the places of rows in it."""
+    while type(dataset) is Subset:
+        dataset, rows = dataset.dataset, np.asarray(dataset.indices)[rows]
+    return dataset, rows
+
+
+def _take(data: Any, rows: np.ndarray, indexing: Any) -> Any:
+    """Take rows; of a table, without the checks that scikit-learn makes each time."""
+    if type(data) is np.ndarray or isinstance(data, Tensor):
+        return data[rows]
+    data = multi_indexing(data, rows, indexing)
+    return data.toarray() if sparse.issparse(data) else data
+
+
+def _as_tensors(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _as_tensors(part) for name, part in data.items()}
+    if isinstance(data, list | tuple) and not np.isscalar(data[0]):
+        return [_as_tensors(part) for part in data]
+    return torch.as_tensor(np.asarray(data) if not isinstance(data, Tensor) else data)
+
+
+def as_is(batch: Any) -> Any:
+    """Return the batch unchanged: the collate function for whole batches."""
+    return batch
+
+
+def fetches_batches(dataset: Any) -> bool:
+    """Return whether a dataset, or the one it is a subset of, is a `BatchDataset`."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return isinstance(dataset, BatchDataset)
+
+
+def by_rows(dataset: Any) -> Any:
+    """Return the dataset with its rows fetched one by one, as a user's own collate expects."""
+    if not fetches_batches(dataset):
+        return dataset
+    dataset = copy(dataset)
+    if isinstance(dataset, Subset):
+        dataset.dataset = by_rows(dataset.dataset)
+    else:
+        vars(dataset)["__getitems__"] = None  # torch's data loader looks here first
+    return dataset
+
+
+def order_of_rows(sampler: Any) -> np.ndarray:
+    """Return the rows of one pass of a sampler, which for a shuffle are drawn at once.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        The sampler.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        What ``list(sampler)`` gives.
+    """
+    if (
+        type(sampler) is not RandomSampler
+        or sampler.replacement
+        or sampler.num_samples != len(sampler.data_source)
+    ):
+        return np.fromiter(sampler, np.int64, len(sampler))
+    generator = sampler.generator
+    if generator is None:
+        generator = torch.Generator()
+        generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+    return torch.randperm(len(sampler), generator=generator).numpy()

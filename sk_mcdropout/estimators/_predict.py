@@ -1,0 +1,246 @@
+"""The public predictions of a regressor, each one question to its predictive distribution."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from sk_mcdropout.predictive import PredictiveDistribution
+
+from ._validation import Integral, Interval, StrOptions, check_params, check_shares
+
+__all__ = ["PredictiveRegressorMixin"]
+
+
+class PredictiveRegressorMixin:
+    """Predictions of any estimator that has ``_predictive(X)``, a `PredictiveDistribution`.
+
+    ``_predictive`` may be told ``noise=False``, for questions about the draws alone.
+    """
+
+    _predictive: Callable[..., PredictiveDistribution]
+
+    def predict(self, X, return_std=False, return_cov=False):
+        """Predict using the mean over Monte-Carlo dropout draws, optionally with std or cov.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        return_std : bool, default=False
+            Whether to return the standard deviation: that of the draws (``ddof=1``), and with
+            ``noise`` that of a new observation.
+        return_cov : bool, default=False
+            Whether to return the covariance between the rows: that of the draws, and with
+            ``noise`` its variance on the diagonal, as a Gaussian process with a ``WhiteKernel``
+            has it.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Mean of the draws, in the units of y.
+        y_std : ndarray of shape (n_samples,) or (n_samples, n_targets), optional
+            Standard deviation, in the units of y.
+        y_cov : ndarray of shape (n_samples, n_samples) or (n_samples, n_samples, n_targets), \
+                optional
+            Covariance, in the squared units of y.
+
+        Raises
+        ------
+        RuntimeError
+            If both are asked for.
+        NotFittedError
+            Before `fit`, `initialize` or `load_params`.
+        """
+        if return_std and return_cov:
+            raise RuntimeError("At most one of return_std or return_cov can be requested.")
+        if return_cov:
+            return self._predictive(X).mean_and_cov()
+        if return_std:
+            return self._predictive(X).mean_and_std()
+        return self._predictive(X, noise=False).mean()
+
+    def predict_distribution(self, X):
+        """Predict the distribution of new y: an equal mixture over the draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+
+        Returns
+        -------
+        PredictiveDistribution
+            The distribution of each row, with the methods of ``scipy.stats``: ``mean``, ``std``,
+            ``var``, ``cdf``, ``ppf``, ``logpdf``, ``interval``, ``rvs``; and ``cov``,
+            ``epistemic_std``, ``aleatoric_std``, ``functions``. It draws when it is asked, so the
+            estimator should not be fitted anew in the meantime.
+        """
+        return self._predictive(X)
+
+    def predict_decomposed(self, X):
+        """Predict the mean and decompose its uncertainty into epistemic and aleatoric parts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Mean of the draws, in the units of y.
+        epistemic_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Standard deviation of the draws, in the units of y.
+        aleatoric_std : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Standard deviation of the noise, in the units of y. Its square and that of the
+            epistemic one add up to the square of ``predict(X, return_std=True)[1]``: Kendall &
+            Gal (2017), "What uncertainties do we need in Bayesian deep learning", eq. 9.
+        """
+        return self._predictive(X).decompose()
+
+    def draws(self, X):
+        """Draw predictions: one for each Monte-Carlo draw.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_draws, n_samples) or (n_draws, n_samples, n_targets)
+            The draws whose mean `predict` returns, without noise, in the units of y. Draw ``t``
+            is one function of X.
+        """
+        return self._predictive(X, noise=False).functions()
+
+    def sample_y(self, X, n_samples=1, random_state=0, noise=True):
+        """Draw functions and evaluate them at X, as ``GaussianProcessRegressor.sample_y`` does.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_features) or (n_samples_X, ...)
+            Inputs, as for `fit`.
+        n_samples : int, default=1
+            Number of functions.
+        random_state : int, RandomState instance or None, default=0
+            Seed of the functions.
+        noise : bool, default=True
+            Whether to add the noise of the estimator, where it has one, to each value: new
+            observations in the place of functions.
+
+        Returns
+        -------
+        ndarray of shape (n_samples_X, n_samples) or (n_samples_X, n_targets, n_samples)
+            Their values, in the units of y.
+        """
+        count = {"n_samples": [Interval(Integral, 1, None, closed="left")]}
+        check_params(count, {"n_samples": n_samples}, "sample_y")
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        predictive = self._predictive(X, noise=noise)
+        draw = predictive.rvs if noise else predictive.functions
+        return np.moveaxis(draw(n_samples, seed), 0, -1)
+
+    def predict_quantiles(self, X, quantiles):
+        """Predict quantiles of the mixture over the draws, noise included.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        quantiles : float or array-like of shape (n_quantiles,)
+            Their levels, in (0, 1).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_quantiles) or (n_samples, n_targets, n_quantiles)
+            The quantiles, in the units of y and the order of the levels. Without noise they are
+            those of the draws, with linear interpolation.
+
+        Raises
+        ------
+        ValueError
+            If a level is not in (0, 1), or too far out for the rows of a conformal calibration.
+        """
+        levels = np.atleast_1d(check_shares("quantiles", quantiles))
+        return self._predictive(X).ppf(levels)
+
+    def predict_interval(self, X, coverage=0.9):
+        """Predict an interval that holds a new observation with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        coverage : float or array-like of shape (n_levels,), default=0.9
+            The probability, in (0, 1), or several of them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2) or (n_samples, n_targets, 2), with an axis of n_levels \
+                before the last for several levels
+            Lower and upper ends, in the units of y: the quantiles that leave out the same
+            probability at both sides, or, with conformal calibration, the same number of standard
+            deviations from the mean at both sides.
+
+        Raises
+        ------
+        ValueError
+            If the coverage is not in (0, 1), or too large for the rows of a conformal calibration.
+        """
+        levels = check_shares("coverage", coverage)
+        return np.stack(self._predictive(X).interval(levels), axis=-1)
+
+    def predict_cdf(self, X, y):
+        """Predict the probability that a new observation is at most y.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        y : float or array-like of shape (n_samples,) or (n_samples, n_targets)
+            A value for each row, in the units of y, or one for all rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            The probabilities, for each target by itself.
+        """
+        return self._predictive(X).cdf(y)
+
+    def log_prob(self, X, y, distribution="mixture"):
+        """Compute the logarithm of the predictive density at y, row by row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        y : float or array-like of shape (n_samples,) or (n_samples, n_targets)
+            The observations, in the units of y, or one value for all rows.
+        distribution : {"mixture", "normal"}, default="mixture"
+            The mixture over the draws, whose mean over test rows is the test log-likelihood of
+            Gal & Ghahramani (2016), eq. 8; or the normal of the same mean and standard deviation,
+            for each target by itself.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The log densities, in units of 1 over y; of several targets, that of all together.
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no noise, for the mixture; if a standard deviation is 0, for the
+            normal; after isotonic or conformal calibration, which give no density.
+        """
+        options: dict[str, Any] = {"distribution": [StrOptions({"mixture", "normal"})]}
+        check_params(options, {"distribution": distribution}, "log_prob")
+        predictive = self._predictive(X)
+        return predictive.logpdf(y) if distribution == "mixture" else predictive.normal_logpdf(y)
+
+    @property
+    def predict_proba(self):
+        """Not there: a regressor predicts no probabilities."""
+        raise AttributeError(f"{type(self).__name__} has no 'predict_proba'. Use `predict`.")

@@ -1,0 +1,130 @@
+"""What the outputs of a net mean: means and noise in the units of y. Torch only."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_mcdropout.nn import mean_and_log_variance
+from sk_mcdropout.sampling import mean_and_std_over_draws, mean_over_draws
+
+from ._noise import noise_over_draws
+
+__all__ = ["GaussianLikelihood"]
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianLikelihood:
+    """Normal errors about the output of a net that was trained on a standardised target.
+
+    Parameters
+    ----------
+    loc, scale : ndarray of shape () or (n_targets,)
+        Mean and scale of the target in training, in the units of y.
+    noise_std : ndarray of shape () or (n_targets,)
+        Standard deviation of the noise that is the same for all rows, in the units of y.
+    heteroscedastic : bool
+        Whether the net predicts the noise of each row: its outputs are the means of all targets,
+        then their log variances.
+    nonlinearity : callable, optional
+        Applied to the means of a draw, of shape (n_samples, ...).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sk_mcdropout.predictive import GaussianLikelihood
+    >>> likelihood = GaussianLikelihood(loc=np.array(10.0), scale=np.array(2.0))
+    >>> likelihood.means(torch.ones(4, 3, 1)).shape
+    torch.Size([4, 3])
+    """
+
+    loc: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    scale: np.ndarray = field(default_factory=lambda: np.ones(()))
+    noise_std: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    heteroscedastic: bool = False
+    nonlinearity: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the observations have a noise."""
+        return self.heteroscedastic or bool(np.any(self.noise_std))
+
+    def means(self, outputs: Tensor) -> Tensor:
+        """Return the means, of shape (n_draws, n_samples, [n_targets])."""
+        means = self._in_units(self.parts(outputs)[0])
+        if self.nonlinearity is not None:
+            means = torch.stack([self.nonlinearity(draw) for draw in means])
+        return means
+
+    def stds(self, outputs: Tensor) -> Tensor:
+        """Return the standard deviations of the noise, of a shape that broadcasts to the means."""
+        if not self.heteroscedastic:
+            return torch.from_numpy(self.noise_std).to(outputs.device)
+        return self._spread((0.5 * self.parts(outputs)[1].double()).exp())
+
+    def summarise(self, outputs: Tensor, spread: bool = True) -> tuple[Tensor, ...]:
+        """Summarise the draws of a chunk of rows, in the units of the net where these suffice.
+
+        Returns
+        -------
+        tuple of Tensor of shape (n_samples, ...)
+            The mean; for a spread also its standard deviation over the draws, and the noise that
+            the net predicts. `in_units` takes them for all rows.
+        """
+        means, *log_variance = self.parts(outputs)
+        if self.nonlinearity is not None:
+            means = self.means(outputs)
+        if not spread:
+            return (mean_over_draws(means),)
+        return *mean_and_std_over_draws(means), *map(noise_over_draws, log_variance)
+
+    def in_units(self, mean: Tensor, *stds: Tensor) -> tuple[np.ndarray, ...]:
+        """Bring what `summarise` gave to the units and the shape of y.
+
+        Returns
+        -------
+        tuple of ndarray of shape (n_samples, [n_targets])
+            The mean, and for a spread its epistemic and its aleatoric standard deviation.
+        """
+        epistemic, *aleatoric = stds or (None,)
+        if self.nonlinearity is None:
+            mean = self._in_units(mean[None])[0]
+            epistemic = None if epistemic is None else self._spread(epistemic[None])[0]
+        if epistemic is None:
+            return (mean.cpu().numpy(),)
+        noise = (self._spread(std[None])[0].cpu().numpy() for std in aleatoric)
+        return (
+            mean.cpu().numpy(),
+            epistemic.cpu().numpy(),
+            *(noise if aleatoric else [self.noise_std]),
+        )
+
+    def parts(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        """Take the means, and where the net predicts them the log variances, from its outputs."""
+        return mean_and_log_variance(outputs) if self.heteroscedastic else (outputs,)
+
+    def _in_units(self, means: Tensor) -> Tensor:
+        means = self._in_shape(means.double())
+        return torch.as_tensor(self.loc).to(means) + torch.as_tensor(self.scale).to(means) * means
+
+    def _spread(self, stds: Tensor) -> Tensor:
+        stds = self._in_shape(stds)
+        return stds * torch.as_tensor(self.scale).to(stds)
+
+    def _in_shape(self, values: Tensor) -> Tensor:
+        """Give values of shape (n_draws, n_samples, ...) the shape of y; one target has no axis."""
+        shape = values.shape[2:]
+        n_targets = self.loc.size if self.loc.ndim else 1
+        if n_targets > 1 and shape != (n_targets,):
+            if math.prod(shape) != n_targets:
+                raise ValueError(
+                    "the output of the net must have one number for each target. Got an output of "
+                    f"shape {tuple(values.shape[1:])} for {n_targets} targets. Give the net one "
+                    "output for each target."
+                )
+            return values.flatten(2)
+        return values.squeeze(2) if values.ndim == 3 else values

@@ -1,0 +1,192 @@
+"""The Monte-Carlo draws of a module for some rows, reduced chunk by chunk."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ._chunks import chunks, has_effect
+from ._eval_mode import evaluating
+from ._intercept import CallsChanged
+from ._plan import DropoutSites, Plan, call, kind_of_input, make_plan, warn_if_not_random
+from ._rows import count_rows, gather_rows, map_tensors
+
+__all__ = ["Draws", "Reducer"]
+
+# Takes draws of shape (n_draws, n_chunk_rows, ...) and the place of their rows among all rows;
+# returns tensors with the rows on one axis.
+Reducer = Callable[[Tensor, slice], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Monte-Carlo draws of a module for some rows.
+
+    A draw is one stochastic forward pass: one thinned network, applied to all rows. The draws are
+    made anew by each call of `reduce`, in bounded memory, and are the same each time.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A trained module.
+    batches : callable
+        Returns the inputs, an iterable of batches: tensors, tuples or mappings of tensors.
+    n_draws : int
+        Number of draws.
+    seed : int
+        Seed of the masks.
+    forward : callable, optional
+        Returns the output for a batch; by default the module itself.
+    held : tuple of nn.Module
+        Modules beside ``module`` that are held in eval mode, too.
+    extra_dropout, strategy, batch_size
+        As for `sample`.
+    verbose : bool
+        Whether to show a progress bar of the rows.
+    plans : dict
+        The plans made so far. Whoever owns the module for a while hands the same dict to all its
+        `Draws`, and a new one when the module has changed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.sampling import Draws
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.5))
+    >>> draws = Draws(net, lambda: [torch.ones(3, 2), torch.ones(2, 2)], n_draws=10)
+    >>> (mean,) = draws.reduce(lambda outputs, rows: (outputs.mean(0),))
+    >>> mean.shape
+    torch.Size([5, 8])
+    """
+
+    module: nn.Module
+    batches: Callable[[], Iterable[Any]]
+    n_draws: int = 100
+    seed: int = 0
+    forward: Callable[[Any], Any] | None = None
+    held: tuple[nn.Module, ...] = ()
+    extra_dropout: tuple[type, ...] = ()
+    strategy: str = "auto"
+    batch_size: int | None = None
+    verbose: bool = False
+    plans: dict[Hashable, Plan] = field(default_factory=dict, repr=False, compare=False)
+
+    def reduce(
+        self, function: Reducer, *, axis: int = 0, spread: bool = True
+    ) -> tuple[Tensor, ...]:
+        """Reduce the draws of all rows, one chunk of rows after the other.
+
+        Parameters
+        ----------
+        function : callable of (outputs, rows)
+            Takes the outputs of all draws for a chunk of rows, of shape
+            (n_draws, n_chunk_rows, ...), and the slice of these rows among all rows. Returns a
+            tuple of tensors.
+        axis : int
+            Axis of the rows in these tensors.
+        spread : bool
+            Whether draws that are all equal are worth a warning or an error.
+
+        Returns
+        -------
+        tuple of Tensor
+            The tensors for all rows.
+
+        Raises
+        ------
+        ValueError
+            If a spread is asked for, and the output does not depend on the dropouts.
+        """
+        parts, start = [], 0
+        with self.evaluating(), tqdm() if self.verbose else nullcontext() as progress:
+            for x in self.batches():
+                reduced = self._reduced(x, start, function, spread, progress)
+                parts.append(gather_rows(reduced, n_rows := count_rows(x), axis))
+                start += n_rows
+        if len(parts) == 1:
+            return parts[0]
+        return tuple(torch.cat(tensors, axis) for tensors in zip(*parts, strict=True))
+
+    def sites(self) -> DropoutSites:
+        """List the dropouts that are drawn for the first batch."""
+        with self.evaluating():
+            return DropoutSites(self._plan(next(iter(self.batches()))))
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Hold the modules in eval mode, without gradients, as while the draws are made."""
+        return evaluating(self.module, *self.held, extra_dropout=self.extra_dropout)
+
+    def _reduced(
+        self, x: Any, start: int, function: Reducer, spread: bool, progress: Any
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the reduced draws of one batch, chunk by chunk."""
+        known = self._key(x) in self.plans
+        plan = self._plan(x)
+        if spread and not start:
+            warn_if_not_random(plan)
+        differ = not spread or not plan.sites or bool(self.extra_dropout) or self.n_draws == 1
+        for outputs in self._chunks(x, plan, known):
+            differ = differ or _differ(outputs)
+            rows = slice(start, start := start + outputs.shape[1])
+            yield function(outputs, rows)
+            if progress is not None:
+                progress.update(outputs.shape[1])
+        if not differ:
+            self._check_effect(x)
+
+    def _chunks(self, x: Any, plan: Plan, again: bool) -> Iterator[Tensor]:
+        """Yield the outputs chunk by chunk; where other calls are made, plan ``again``."""
+        n_rows, done = count_rows(x), 0
+        while done < n_rows:
+            rest = map_tensors(partial(_without_first, done), x) if done else x
+            outputs = chunks(plan, self._forward, rest, self.n_draws, self.seed, self.batch_size)
+            try:
+                for chunk in outputs:
+                    yield chunk
+                    done += chunk.shape[1]
+            except CallsChanged:
+                if again:  # the module was changed since
+                    self.plans.pop(self._key(x), None)
+                    plan, again = self._plan(x), False
+                else:  # the calls depend on the values of the rows
+                    plan = plan.row_by_row()
+
+    def _forward(self, x: Any) -> Tensor:
+        output = call(self.module, x) if self.forward is None else self.forward(x)
+        return output[0] if isinstance(output, list | tuple) else output
+
+    def _plan(self, x: Any) -> Plan:
+        key = self._key(x)
+        plan = self.plans.get(key)
+        if plan is None or not plan.is_up_to_date(self.module):
+            plan = make_plan(self.module, x, self._forward, self.strategy, self.extra_dropout)
+            self.plans[key] = plan
+        return plan
+
+    def _key(self, x: Any) -> Hashable:
+        return self.strategy, self.extra_dropout, kind_of_input(x)
+
+    def _check_effect(self, x: Any) -> None:
+        plan = self._plan(x)
+        if plan.found.varies or not plan.sites or has_effect(plan, self._forward, x):
+            return
+        raise ValueError(
+            "the output of the module must depend on its dropouts. Got rates above 0, and yet the "
+            "same output in each draw, for random inputs as well. Look at "
+            "`dropout_sites(module, x)`, and where what these dropouts give goes to."
+        )
+
+
+def _without_first(n_rows: int, x: Tensor) -> Tensor:
+    return x[n_rows:]
+
+
+def _differ(draws: Tensor) -> bool:
+    """Return whether any draws differ by more than rounding."""
+    rounding = 8 * torch.finfo(draws.dtype).eps * draws[0].abs()
+    pairs = (draws[-1], draws)  # the last draw most often tells
+    return any(bool(((other - draws[0]).abs() > rounding).any()) for other in pairs)

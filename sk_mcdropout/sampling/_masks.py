@@ -1,0 +1,201 @@
+"""Dropout sites and their masks.
+
+A dropout call multiplies its input by a mask, one mask per draw, shared by all rows. The mask of
+the i-th call comes from ``default_rng([seed, i])``, draws first.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "KINDS",
+    "SEEDS",
+    "DropoutSite",
+    "Mask",
+    "Masks",
+    "count_draws",
+    "draw_mask",
+    "draw_masks",
+    "dtype_name",
+    "fit_mask",
+    "mask_shape",
+    "take_draws",
+]
+
+# The tensors of one dropout call: ``(scale,)`` or, for alpha dropout, ``(scale, shift)``.
+Mask = tuple[Tensor, ...]
+
+# The saturation value of SELU with its sign turned, Klambauer et al. (2017), section 3.
+_ALPHA = 1.6732632423543772 * 1.0507009873554805
+
+# The name of a function says what it does: with "alpha" it sets units to the saturation of SELU,
+# with a trailing underscore it writes into its input.
+KINDS: dict[Callable, str] = {
+    function: function.__name__.removesuffix("_")
+    for function in (
+        *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d),
+        *(F.alpha_dropout, F.feature_alpha_dropout),
+        *(torch.dropout, torch.dropout_, torch.feature_dropout, torch.feature_dropout_),
+        *(torch.alpha_dropout, torch.alpha_dropout_),
+        *(torch.feature_alpha_dropout, torch.feature_alpha_dropout_),
+    )
+}
+_ELEMENTWISE = {"dropout", "alpha_dropout"}  # the others drop whole channels
+
+# The number of axes at which a channel-wise dropout takes its input for one item
+# without a batch axis: the channels are then the first axis.
+_UNBATCHED_NDIM = {F.dropout1d: 2, F.dropout3d: 4}
+
+
+# The place among the masks where the seeds of the draws are: no dropout call has this number.
+SEEDS = -1
+
+Masks = dict[int, Mask]
+
+
+@dataclass(frozen=True)
+class DropoutSite:
+    """One dropout call of a module.
+
+    Parameters
+    ----------
+    path : str
+        Name of the submodule that makes the call, as in ``named_modules``; empty for
+        the module itself.
+    kind : str
+        Name of the dropout function, such as ``"dropout"`` or ``"alpha_dropout"``.
+    p : float
+        Dropout rate.
+    mask_shape : tuple of int
+        Shape of the mask of one draw. The axis of the rows has length 1: all rows share
+        the mask.
+    call : int
+        Number of the call in one forward pass, from 0. Dropouts of rate 0 count too.
+    row_axis : int or None
+        Axis of the rows in the input of the dropout; None if the mask has no such axis.
+    dtype : str
+        Name of the mask's ``torch.dtype``, that of the input of the dropout.
+    split : tuple of int and pair of int, or None
+        The axis that the rows share with something else and the two sizes it is made of, -1
+        for the rows; ``mask_shape`` and ``row_axis`` are those after this split.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout import dropout_sites
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.1))
+    >>> dropout_sites(net, torch.zeros(5, 2))
+    [DropoutSite(path='1', kind='dropout', p=0.1, mask_shape=(1, 8), call=0, row_axis=0)]
+    """
+
+    path: str
+    kind: str
+    p: float
+    mask_shape: tuple[int, ...]
+    call: int
+    row_axis: int | None
+    dtype: str = field(default="float32", repr=False)
+    split: tuple[int, tuple[int, int]] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(
+                f"the rate must lie in [0, 1]. Got {self.p} in the submodule {self.path!r}."
+            )
+
+
+def draw_mask(site: DropoutSite, n_draws: int, seed: int, device: torch.device) -> Mask:
+    """Draw the masks of one dropout call.
+
+    Parameters
+    ----------
+    site : DropoutSite
+        The dropout call.
+    n_draws : int
+        Number of draws. The first masks do not depend on it.
+    seed : int
+        Seed shared by all dropout calls.
+    device : torch.device
+        Where the masks are used; they are drawn on the CPU, the same for every device.
+
+    Returns
+    -------
+    tuple of Tensor, each of shape (n_draws, *site.mask_shape)
+        ``(scale,)``, or ``(scale, shift)`` for alpha dropout.
+    """
+    generator = np.random.default_rng([seed, site.call])
+    uniform = generator.random((n_draws, *site.mask_shape), dtype=np.float32)
+    keep = torch.from_numpy(uniform >= site.p).to(device)
+    kept_and_dropped = [(1 / (1 - site.p) if site.p < 1 else 0.0, 0.0)]
+    if "alpha" in site.kind and site.p < 1:  # at 1 torch returns zeros, as for each dropout
+        # Klambauer et al. (2017), section 3: dropped units are set to the negative saturation,
+        # then an affine map gives back mean and variance.
+        a = ((1 - site.p) * (1 + site.p * _ALPHA**2)) ** -0.5
+        kept_and_dropped = [(a, 0.0), (_ALPHA * a * site.p, _ALPHA * a * (site.p - 1))]
+    dtype = getattr(torch, site.dtype)
+    return tuple(
+        torch.full(keep.shape, dropped, dtype=dtype, device=device).masked_fill_(keep, kept)
+        for kept, dropped in kept_and_dropped
+    )
+
+
+def mask_shape(func: Callable, x: Tensor) -> tuple[int, ...]:
+    """Return the shape of the mask that a dropout function applies to x."""
+    if KINDS[func] in _ELEMENTWISE:
+        return tuple(x.shape)
+    n_leading = 1 if x.ndim == _UNBATCHED_NDIM.get(func) else 2
+    return (*x.shape[:n_leading], *(1 for _ in x.shape[n_leading:]))
+
+
+def dtype_name(x: Tensor) -> str:
+    """Return the name of a tensor's dtype, such as ``"float32"``."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def fit_mask(mask: Mask, site: DropoutSite, x: Tensor) -> Mask:
+    """Bring a mask to the shape of x where its rows share an axis with something else."""
+    if site.split is None:
+        return mask
+    shape = list(x.unflatten(*site.split).shape)
+    for axis, size in enumerate(site.mask_shape):
+        if size == 1 and axis != site.row_axis:
+            shape[axis] = 1
+    axis = site.split[0]
+    return tuple(part.expand(shape).flatten(axis, axis + 1) for part in mask)
+
+
+def take_draws(masks: Masks, draws: int | slice) -> Masks:
+    """Take the masks of some draws, or of one."""
+    return {call: tuple(part[draws] for part in mask) for call, mask in masks.items()}
+
+
+def count_draws(masks: Masks) -> int:
+    return len(next(iter(masks.values()))[0])
+
+
+def draw_masks(
+    sites: Sequence[DropoutSite], n_draws: int, seed: int, device: torch.device, seeds: bool = False
+) -> Masks:
+    """Draw the masks of all dropout calls; small ones are cached.
+
+    With ``seeds`` the loop also seeds torch before each draw, for modules that draw by themselves.
+    """
+    masks: Masks = {}
+    if seeds:
+        some = np.random.default_rng([seed, 2**32 - 1]).integers(2**31, size=n_draws)
+        masks[SEEDS] = (torch.from_numpy(some),)
+    for site in sites:
+        small = n_draws * math.prod(site.mask_shape) <= _CACHED_SIZE
+        masks[site.call] = (_cached_mask if small else draw_mask)(site, n_draws, seed, device)
+    return masks
+
+
+_CACHED_SIZE = 2**16
+_cached_mask = lru_cache(maxsize=32)(draw_mask)
