@@ -267,7 +267,7 @@ class MCDropoutNet(NeuralNet):
 
         Parameters
         ----------
-        X : array, tensor, Dataset, ...
+        X : array, tensor, Dataset or mapping
             Inputs, as for `fit`.
         training : bool
             Whether the module is in training mode.
@@ -349,7 +349,7 @@ class MCDropoutNet(NeuralNet):
 
     @property
     def _forward(self) -> Any:
-        """The way of one batch through the net, with all that a subclass or skorch overrides."""
+        """The forward pass of one batch, with all that a subclass or skorch overrides."""
         if type(self).forward_iter is not MCDropoutNet.forward_iter:
             return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
         if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode

@@ -1,4 +1,4 @@
-"""What skorch does for every batch, in less time where torch's own classes leave little to do."""
+"""Faster steps of training, where torch's own classes leave little to do."""
 
 from collections.abc import Sequence
 from inspect import signature
@@ -25,7 +25,7 @@ def set_mode(module: nn.Module, training: bool) -> None:
 
 
 def _is_in_mode(module: nn.Module, training: bool) -> bool:
-    """Tell whether a module and its parts are in a mode; not if a ``train`` is not torch's own."""
+    """Return whether a module and its parts, all with torch's own ``train``, are in a mode."""
     if module.training is not training or type(module).train is not nn.Module.train:
         return False
     for part in module._modules.values():  # a generator would take twice the time
@@ -53,7 +53,7 @@ def clear_gradients(optimizer: Optimizer) -> None:
 def takes_fused_step(
     optimizer: Any, module: nn.Module, groups: list[dict], params: dict[str, Any]
 ) -> bool:
-    """Tell whether an optimizer can take torch's fused step, and no other was chosen.
+    """Return whether an optimizer can take torch's fused step, and no other was chosen.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def without_decay(optimizer: Any, groups: list[dict], own: Sequence[Tensor]) -> 
     if not own or "weight_decay" not in signature(optimizer).parameters:
         return groups
     marked = {id(parameter) for parameter in own}
-    answer = []
+    split = []
     for group in groups:
         parts: tuple[list, list] = ([], [])
         for parameter in group["params"]:
             parts["weight_decay" not in group and id(parameter) in marked].append(parameter)
         rest, moved = parts
-        answer += [{**group, "params": rest}] if rest else []
-        answer += [{**group, "params": moved, "weight_decay": 0.0}] if moved else []
-    return answer
+        split += [{**group, "params": rest}] if rest else []
+        split += [{**group, "params": moved, "weight_decay": 0.0}] if moved else []
+    return split

@@ -19,7 +19,7 @@ _ARRAYS = ("y_mean_", "y_scale_", "noise_std_")
 
 
 def target_array(y: Any) -> np.ndarray | None:
-    """Answer a target of one or two axes as an array of floats; None for any other."""
+    """Return a target of one or two axes as an array of floats; None for any other."""
     if sparse.issparse(y):
         raise TypeError(
             f"y must be a dense array. Got a {type(y).__name__} of shape {y.shape}. "
@@ -33,7 +33,7 @@ def target_array(y: Any) -> np.ndarray | None:
 
 
 def mean_and_scale(y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Answer what to take from a target and what to divide it by; 0 and 1 for None."""
+    """Return the mean and the scale of a target; 0 and 1 for None."""
     if y is None:
         return np.zeros(()), np.ones(())
     with np.errstate(over="ignore", invalid="ignore"):
@@ -49,7 +49,7 @@ def mean_and_scale(y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardise(y: Tensor, mean: np.ndarray, scale: np.ndarray) -> Tensor:
-    """Take the mean from a target and divide it by its scale."""
+    """Subtract the mean from a target and divide it by its scale."""
     if mean.ndim == scale.ndim == 0:  # numbers are faster than tensors
         return y if mean == 0 and scale == 1 else (y - float(mean)) / float(scale)
     if not mean.any() and (scale == 1).all():
@@ -89,14 +89,14 @@ def align(y: Tensor, output: Tensor, strict: bool) -> Tensor:
 
 
 class WithTarget:
-    """A module whose state dict also carries what answers in the units of y need, as metadata."""
+    """A module whose state dict also carries the scale, noise and calibration, as metadata."""
 
     def __init__(self, net, module):
         self.net = net
         self.module = module
 
     def state_dict(self):
-        """Answer the module's state; its metadata hold the scale, the noise, the calibration."""
+        """Return the module's state; its metadata hold the scale, the noise, the calibration."""
         state = self.module.state_dict()
         known = {name: vars(self.net)[name] for name in _ARRAYS if name in vars(self.net)}
         if "y_mean_" in known:
@@ -111,7 +111,7 @@ class WithTarget:
         """Load the module's state, and what the metadata hold where they are there."""
         if self.net.normalize_y and not hasattr(state, "_metadata"):
             warnings.warn(
-                "the file must hold the scale of y for answers in the units of y. Got a file of "
+                "the file must hold the scale of y for predictions in its units. Got a file of "
                 "tensors alone, as safetensors writes them. Set `y_mean_` and `y_scale_` to those "
                 "of the net that was saved, or save it without safetensors.",
                 UserWarning,

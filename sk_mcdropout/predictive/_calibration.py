@@ -21,7 +21,7 @@ __all__ = [
 
 
 class Predictive(Protocol):
-    """What a calibration asks of a predictive distribution."""
+    """The methods of a predictive distribution that a calibration calls."""
 
     def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation, of shape (n_samples, [n_targets])."""
@@ -37,7 +37,14 @@ class Predictive(Protocol):
 
 
 class Uncalibrated:
-    """The mixture over the draws as it is."""
+    """The mixture over the draws as it is: the interface of all calibrations.
+
+    Examples
+    --------
+    >>> from sk_mcdropout.predictive import Uncalibrated
+    >>> Uncalibrated().factor
+    array(1.)
+    """
 
     method: ClassVar[str] = "none"
     has_density: ClassVar[bool] = True
@@ -84,7 +91,24 @@ class _Fitted(Uncalibrated):
 
 
 class StdCalibration(_Fitted):
-    """One factor of the standard deviations for each target."""
+    """Recalibration by one factor of the standard deviations for each target.
+
+    Parameters
+    ----------
+    values : ndarray of shape () or (n_targets,)
+        The factors.
+    weights : ndarray of the same shape, optional
+        Not used.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_mcdropout import MCDropoutRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MCDropoutRegressor(noise=50.0, max_epochs=10, random_state=0).fit(X[:300], y[:300])
+    >>> net.calibrate(X[300:], y[300:], method="std").calibration_.factor.shape
+    ()
+    """
 
     method = "std"
 
@@ -121,12 +145,28 @@ class StdCalibration(_Fitted):
 
 
 class IsotonicCalibration(_Fitted):
-    """A map from the predicted probabilities to those observed.
+    """Recalibration by a map from the predicted probabilities to those observed.
 
     Kuleshov et al. (2018), "Accurate uncertainties for deep learning using calibrated
     regression", section 3.2: the observed frequencies rise with the predicted probabilities by
     themselves, so that isotonic regression leaves them as they are. Their levels are i / (n + 1),
     the chances of a new row, where the paper has i / n.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Predicted probabilities of the held-out y, sorted for each target.
+    weights : ndarray of the same shape, optional
+        Their weights.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_mcdropout import MCDropoutRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MCDropoutRegressor(noise=50.0, max_epochs=10, random_state=0).fit(X[:300], y[:300])
+    >>> net.calibrate(X[300:], y[300:], method="isotonic").calibration_.values.shape
+    (142,)
     """
 
     method = "isotonic"
@@ -158,10 +198,26 @@ class IsotonicCalibration(_Fitted):
 
 
 class ConformalCalibration(_Fitted):
-    """Quantiles of the held-out errors, in units of the standard deviation.
+    """Recalibration by quantiles of the held-out errors, in units of the standard deviation.
 
     Lei et al. (2018), "Distribution-free predictive inference for regression", sections 2.2 and
     5.2.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Held-out errors in units of the standard deviation, sorted for each target.
+    weights : ndarray of the same shape, optional
+        Their weights.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_mcdropout import MCDropoutRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MCDropoutRegressor(noise=50.0, max_epochs=10, random_state=0).fit(X[:300], y[:300])
+    >>> net.calibrate(X[300:], y[300:], method="conformal").calibration_.values.shape
+    (142,)
     """
 
     method = "conformal"

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from sk_mcdropout.sampling import Draws, Reducer, cov_over_draws, mean_over_draws
+from sk_mcdropout.sampling import Draws, cov_over_draws, mean_over_draws
 
 from ._calibration import Uncalibrated
 from ._likelihood import GaussianLikelihood
@@ -24,8 +24,20 @@ class GivenOutputs:
 
     Parameters
     ----------
-    outputs : iterable of Tensor of shape (n_batch_rows, ...)
-        The outputs, batch by batch.
+    outputs : iterable of Tensor
+        The outputs, batch by batch, each of shape (n_batch_rows, ...).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.predictive import (
+    ...     GaussianLikelihood,
+    ...     GivenOutputs,
+    ...     PredictiveDistribution,
+    ... )
+    >>> outputs = GivenOutputs([torch.zeros(3, 1), torch.ones(2, 1)])
+    >>> PredictiveDistribution(outputs, GaussianLikelihood()).mean()
+    array([0., 0., 0., 1., 1.])
     """
 
     n_draws = 1
@@ -35,7 +47,11 @@ class GivenOutputs:
         self._outputs = outputs
 
     def reduce(
-        self, function: Reducer, *, axis: int = 0, spread: bool = True
+        self,
+        function: Callable[[Tensor, slice], tuple[Tensor, ...]],
+        *,
+        axis: int = 0,
+        spread: bool = True,
     ) -> tuple[Tensor, ...]:
         """Reduce the outputs of all rows; see `Draws.reduce`."""
         parts, start = [], 0

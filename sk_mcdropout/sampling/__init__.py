@@ -12,10 +12,11 @@ For the other packages:
 - `forked_generators`: torch's global generators, seeded for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `first_rows`: a few rows of any input
+- `warn`: a warning at the line of the user
 """
 
 from ._composites import one_mask_for_all_steps
-from ._draws import Draws, Reducer
+from ._draws import Draws
 from ._eval_mode import forked_generators
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
@@ -27,7 +28,6 @@ __all__ = [
     "STRATEGIES",
     "Draws",
     "DropoutSites",
-    "Reducer",
     "cov_over_draws",
     "dropout_sites",
     "first_rows",

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["COMPOSITES", "one_mask_for_all_steps", "rate_of"]
 
-# Answers its input with dropout: called with (function, input, p).
+# Returns its input with dropout; called with (function, input, p).
 Dropout = Callable[[Callable, Tensor, float], Tensor]
 
 # Torch's own attention in Python, without its first lines that would hand the call back to us.
@@ -160,7 +160,7 @@ def one_mask_for_all_steps(module: nn.Module) -> Iterator[None]:
 
 
 def rate_of(func: Callable, args: tuple, kwargs: dict) -> float:
-    """Answer the rate of the dropout inside a call of one of the functions.
+    """Return the rate of the dropout inside a call of one of the functions.
 
     Parameters
     ----------

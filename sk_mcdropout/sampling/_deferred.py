@@ -57,7 +57,7 @@ _METADATA = {
 }
 
 
-# Answers the values, of shape (..., n_kept, *space), for those of the kept units or channels.
+# Returns the values, of shape (..., n_kept, *space), for those of the kept units or channels.
 Map = Callable[[Tensor, Tensor | None], Tensor]
 
 
@@ -139,8 +139,7 @@ class _Defer(TorchFunctionMode):
             if func in _METADATA:
                 with torch.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
-            put_off = self._put_off(func, first.node, args[1:], kwargs)
-            if put_off is not None:
+            if (put_off := self._put_off(func, first.node, args[1:], kwargs)) is not None:
                 return self._stand_in(put_off)
         if any(isinstance(arg, _MAY_HOLD) for arg in (*args, *kwargs.values())):
             args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
@@ -157,7 +156,7 @@ class _Defer(TorchFunctionMode):
         return _StandIn(node, self.n_draws * self.n_rows)
 
     def _put_off(self, func: Callable, node: _Node, args: tuple, kwargs: dict) -> _Node | None:
-        """Answer the node after a function, or None if it must be computed at once."""
+        """Return the node after a function, or None if it must be computed at once."""
         images = len(node.shape) > 1
         if func is F.linear and not images:
             return self._layer(F.linear, node, *args, **kwargs)
@@ -167,8 +166,8 @@ class _Defer(TorchFunctionMode):
             return None
         if func in _ELEMENTWISE and not args:
             options = {name: value for name, value in kwargs.items() if name != "inplace"}
-            func = _IN_PLACE.get(func, func)
-            return replace(node, maps=(*node.maps, lambda values, kept: func(values, **options)))
+            apply = partial(_IN_PLACE.get(func, func), **options)
+            return replace(node, maps=(*node.maps, lambda values, kept: apply(values)))
         if func in _POOLING and images and not kwargs.get("return_indices"):
 
             def pool(x: Tensor) -> Tensor:
@@ -247,8 +246,8 @@ class _Defer(TorchFunctionMode):
 
 def _by_image(n_axes: int, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """Apply a function that takes one leading axis, that of the images, to values with more."""
-    answer = function(values.flatten(0, -n_axes - 1))
-    return answer.unflatten(0, values.shape[:-n_axes])
+    images = function(values.flatten(0, -n_axes - 1))
+    return images.unflatten(0, values.shape[:-n_axes])
 
 
 def _shape_after(function: Callable[[Tensor], Tensor], node: _Node) -> tuple[int, ...]:
@@ -307,7 +306,7 @@ def _kept_units(node: _Node, n_draws: int) -> Tensor:
 
 
 def _kept(mask: Tensor, draw: int) -> tuple[Tensor, Tensor]:
-    """Answer the numbers of the units that a mask keeps, and their scale."""
+    """Return the indices of the units that a mask keeps, and their scale."""
     scale = mask[draw, 0]
     kept = scale.flatten().nonzero().squeeze(1)
     if not len(kept):  # torch convolves no empty images

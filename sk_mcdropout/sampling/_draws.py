@@ -16,7 +16,7 @@ from ._intercept import CallsChanged
 from ._plan import DropoutSites, Plan, call, kind_of_input, make_plan, warn_if_not_random
 from ._rows import count_rows, gather_rows, map_tensors
 
-__all__ = ["Draws", "Reducer"]
+__all__ = ["Draws"]
 
 # Takes draws of shape (n_draws, n_chunk_rows, ...) and the place of their rows among all rows;
 # returns tensors with the rows on one axis.
@@ -28,7 +28,7 @@ class Draws:
     """Monte-Carlo draws of a module for some rows.
 
     A draw is one stochastic forward pass: one thinned network, applied to all rows. The draws are
-    made anew by each call of `reduce`, in bounded memory, and are the same each time.
+    made again by each call of `reduce`, in bounded memory, and are the same each time.
 
     Parameters
     ----------
@@ -44,8 +44,12 @@ class Draws:
         Returns the output for a batch; by default the module itself.
     held : tuple of nn.Module
         Modules beside ``module`` that are held in eval mode, too.
-    extra_dropout, strategy, batch_size
-        As for `sample`.
+    extra_dropout : tuple of class
+        Modules that draw by themselves; see `sample`.
+    strategy : str
+        Name of the strategy that applies the masks, or ``"auto"``; see `sample`.
+    batch_size : int, optional
+        Number of rows at once; by default as many as fit into a memory budget.
     verbose : bool
         Whether to show a progress bar of the rows.
     plans : dict
@@ -188,5 +192,5 @@ def _without_first(n_rows: int, x: Tensor) -> Tensor:
 def _differ(draws: Tensor) -> bool:
     """Return whether any draws differ by more than rounding."""
     rounding = 8 * torch.finfo(draws.dtype).eps * draws[0].abs()
-    pairs = (draws[-1], draws)  # the last draw most often tells
+    pairs = (draws[-1], draws)  # the last draw most often differs
     return any(bool(((other - draws[0]).abs() > rounding).any()) for other in pairs)

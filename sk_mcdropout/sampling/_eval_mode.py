@@ -95,8 +95,8 @@ def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Ite
             _in_use.setdefault(m, [0, m.training])[0] += 1
             m.training = isinstance(m, extra_dropout)
     try:
-        borrowed = forked_generators() if extra_dropout else nullcontext()
-        with torch.inference_mode(False), torch.no_grad(), _eager(submodules), borrowed:
+        forked = forked_generators() if extra_dropout else nullcontext()
+        with torch.inference_mode(False), torch.no_grad(), _eager(submodules), forked:
             yield
     finally:
         with _lock:

@@ -26,7 +26,7 @@ class InterceptDropout(TorchFunctionMode):
     on_dropout : callable of (function, input, rate)
         Returns the mask, or None to pass the input on.
     on_result : callable of (function, result), optional
-        Is told the result of each other torch function.
+        Called with each other torch function and its result.
     inplace : bool
         Whether an in-place dropout writes into its input, or returns a new tensor.
     """

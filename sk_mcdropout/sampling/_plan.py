@@ -223,7 +223,22 @@ class DropoutSites(list):
 
 
 def warn(message: str) -> None:
-    """Issue a `UserWarning` at the line of the user that called into this package."""
+    """Issue a `UserWarning` at the line of the user that called into this package.
+
+    Parameters
+    ----------
+    message : str
+        What must hold, what was got, what to do.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sk_mcdropout.sampling import warn
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warn("the rate must be above 0. Got 0. Raise it.")
+    >>> caught[0].category.__name__
+    'UserWarning'
+    """
     package = __name__.partition(".")[0]
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _is_inside(frame, package):

@@ -1,4 +1,4 @@
-"""Run a module on a few rows and write down its dropout calls."""
+"""Probe a module: run it on a few rows and record its dropout calls."""
 
 import sys
 from collections import Counter
@@ -23,7 +23,7 @@ __all__ = ["Probe", "missed_dropouts", "noisy", "probe"]
 
 @dataclass(frozen=True)
 class Probe:
-    """What two small forward passes told about a module.
+    """Findings of two small forward passes of a module.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def probe(
     module : nn.Module
         The module, in eval mode; names the calls.
     forward : callable
-        Answers the output for an input.
+        Returns the output for an input.
     x : Tensor, mapping or sequence of Tensor
         The input; a few of its rows are used.
 
@@ -144,7 +144,7 @@ def _two_passes(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], r
 def _calls_vary(
     fewer: "Recorder", more: "Recorder", paths: dict, forward: Callable, rows: Any
 ) -> bool:
-    """Tell whether the dropout calls depend on the values of the input."""
+    """Return whether the dropout calls depend on the values of the input."""
     if fewer.calls != more.calls or more.asks_in_a_loop:
         return True
     if not more.asked:  # the code cannot know the values
@@ -190,7 +190,7 @@ def _sites(fewer: "Recorder", more: "Recorder", take_first: bool = False) -> tup
 def _site(
     call: int, about: tuple, fewer: tuple, more: tuple, take_first: bool
 ) -> DropoutSite | None:
-    """Tell the axis of the rows from the inputs that two and three rows gave."""
+    """Find the axis of the rows in the inputs that two and three rows gave."""
     path, kind, p, dtype = about
     (few, x2), (shape, x3) = fewer, more
     rows = [axis for axis, sizes in enumerate(zip(few, shape, strict=True)) if len({*sizes}) > 1]
@@ -216,7 +216,7 @@ def _site(
 
 
 def _splits_of_rows(axis: int, x2: Tensor, x3: Tensor) -> list[tuple[int, tuple[int, int]]]:
-    """Tell the ways in which an axis can be made of the rows and another axis."""
+    """Return the ways in which an axis can be made of the rows and another axis."""
     length, rest = divmod(x3.shape[axis], 3)
     if rest or x2.shape[axis] != 2 * length:
         return []
@@ -286,7 +286,7 @@ def missed_dropouts(
 
 
 def _asks_for_training(kind: type) -> bool:
-    """Tell whether a class that is not torch's own looks at the mode of its modules."""
+    """Return whether a class that is not torch's own looks at the mode of its modules."""
     own = (c for c in kind.__mro__ if not c.__module__.startswith("torch."))
     codes = (getattr(value, "__code__", None) for c in own for value in vars(c).values())
     return any(code is not None and "training" in code.co_names for code in codes)

@@ -1,12 +1,12 @@
 """Inputs of any form whose tensors have their rows on the first axis."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["count_rows", "counted", "first_rows", "gather_rows", "map_tensors"]
+__all__ = ["count_rows", "first_rows", "gather_rows", "map_tensors"]
 
 
 def map_tensors(func: Callable[[Tensor], Any], x: Any) -> Any:
@@ -32,13 +32,6 @@ def count_rows(x: Any) -> int:
     return lengths.pop()
 
 
-def counted(draws: Iterable[Tensor], progress: Any) -> Iterator[Tensor]:
-    """Pass draws on, of shape (n_draws, n_some_rows, ...), and tell a progress bar their rows."""
-    for some in draws:
-        yield some
-        progress.update(some.shape[1])
-
-
 def first_rows(x: Any, n_rows: int) -> Any:
     """Copy n_rows rows of x, from the first on, round and round if x has fewer."""
     return map_tensors(lambda t: t[torch.arange(n_rows, device=t.device) % len(t)], x)
@@ -47,15 +40,15 @@ def first_rows(x: Any, n_rows: int) -> Any:
 def gather_rows(
     parts: Iterable[tuple[Tensor, ...]], n_rows: int, axis: int = 0
 ) -> tuple[Tensor, ...]:
-    """Put the answers for some rows after the other together.
+    """Gather results of one chunk of rows after the other.
 
-    They are written into tensors made for all rows: small answers that are kept among the big
-    tensors of the chunks would leave the allocator with holes that no chunk fits into.
+    They are written into tensors made for all rows: small results among the big tensors of the
+    chunks would leave the allocator with holes that no chunk fits into.
 
     Parameters
     ----------
     parts : iterable of tuple of Tensor
-        The answers; at least one tuple.
+        The results; at least one tuple.
     n_rows : int
         Number of rows in all parts together.
     axis : int
@@ -64,7 +57,7 @@ def gather_rows(
     Returns
     -------
     tuple of Tensor
-        The answers for all rows.
+        The results for all rows.
     """
     whole: tuple[Tensor, ...] = ()
     start = 0
@@ -72,7 +65,7 @@ def gather_rows(
         if not whole:
             shapes = ((*t.shape[:axis], n_rows, *t.shape[axis + 1 :]) for t in part)
             whole = tuple(t.new_empty(shape) for t, shape in zip(part, shapes, strict=True))
-        for all_rows, some in zip(whole, part, strict=True):
-            all_rows.narrow(axis, start, some.shape[axis]).copy_(some)
+        for all_rows, chunk in zip(whole, part, strict=True):
+            all_rows.narrow(axis, start, chunk.shape[axis]).copy_(chunk)
         start += part[0].shape[axis]
     return whole

@@ -177,7 +177,7 @@ def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
     -------
     DropoutSites, a list of DropoutSite
         One entry for each dropout call of rate above 0, in the order of the calls. Printed, it is
-        a table that also tells which strategy is used and why others were refused.
+        a table that also shows which strategy is used and why others were refused.
 
     Examples
     --------
