@@ -49,8 +49,9 @@ def public_names():
     for door in DOORS:
         for_packages = re.findall(r"`(\w+)`", door.__doc__.partition("For the other packages")[2])
         for name in door.__all__:
-            if name not in for_packages and callable(getattr(door, name)):
-                paths[f"{door.__name__}.{name}"] = getattr(door, name)
+            thing = getattr(door, name)
+            if name not in for_packages and (inspect.isroutine(thing) or inspect.isclass(thing)):
+                paths[f"{door.__name__}.{name}"] = thing
     return paths
 
 
