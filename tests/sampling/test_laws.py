@@ -76,14 +76,15 @@ def test_a_strategy_that_does_not_take_a_net_says_so(net, x, strategy):
 @one_of(TAKEN)
 def test_a_draw_is_a_function_of_the_row(net, x, strategy):
     expected = sample(net, x, 4, strategy=strategy)
-    for rows in ([4, 0, 3, 4], [2]):
+    for rows in ([4, 3, 2, 1, 0], [4, 0, 3, 4], [1, 1, 1, 2], [2]):
         assert_close(sample(net, take(x, rows), 4, strategy=strategy), expected[:, rows])
 
 
 @one_of(TAKEN)
 def test_the_batch_size_changes_nothing(net, x, strategy):
     expected = sample(net, x, 4, strategy=strategy)
-    assert_close(sample(net, x, 4, strategy=strategy, batch_size=2), expected)
+    for batch_size in (1, 2, 100):
+        assert_close(sample(net, x, 4, strategy=strategy, batch_size=batch_size), expected)
 
 
 @one_of(TAKEN)

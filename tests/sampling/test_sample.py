@@ -1,35 +1,25 @@
-"""Sampling is a set of laws: they hold for each net, each strategy and each way to cut the rows.
+"""`sample`, `mean_and_std` and `Draws`: closed forms, inputs of all forms, and what is refused.
 
-Speed and memory are chosen by the engine, so a law that fails for one strategy gives a user other
-numbers on another machine. The nets are in double precision: what differs, differs by a mistake.
+The laws that hold for each kind of net are in `test_laws.py`. The nets are in double precision:
+what differs, differs by a mistake.
 """
 
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import NETS, Function, mlp, skip
+from nets import Function, mlp, skip
 from torch import nn
 from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
 
-from sk_mcdropout import mean_and_std, sample
+from sk_mcdropout import MCDropoutRegressor, dropout_sites, mean_and_std, sample
 from sk_mcdropout.sampling import STRATEGIES, Draws
 
 ALL = [*STRATEGIES, "auto"]
-
-
-# These two run what comes after the first dropout on other shapes than what comes before.
-REFUSED = [(skip, "weights"), (skip, "thinned")]
-TAKEN = [(make, strategy) for make in NETS for strategy in ALL if (make, strategy) not in REFUSED]
-
-
-@pytest.fixture(params=TAKEN, ids=lambda case: f"{case[0].__name__}-{case[1]}")
-def case(request):
-    """A net and a strategy that takes it."""
-    make, strategy = request.param
-    return make().double(), strategy
 
 
 @pytest.fixture
@@ -49,39 +39,6 @@ def test_a_draw_is_the_net_with_its_masks_written_out(strategy, x):
     h = F.relu(net[0](x)) * one / 0.7
     h = F.relu(h @ first.T + net[3].bias) * two / 0.5
     assert_close(sample(net, x, 5, seed=3, strategy=strategy), (h @ second.T + net[6].bias).data)
-
-
-def test_the_strategies_agree(case, x):
-    net, strategy = case
-    assert_close(sample(net, x, 5, strategy=strategy), sample(net, x, 5, strategy="loop"))
-
-
-@pytest.mark.parametrize("rows", [[6, 5, 4, 3, 2, 1, 0], [4, 0, 2], [3], [1, 1, 1, 2]], ids=str)
-def test_a_draw_is_a_function_of_the_row(case, x, rows):
-    net, strategy = case
-    expected = sample(net, x, 5, strategy=strategy)[:, rows]
-    assert_close(sample(net, x[rows], 5, strategy=strategy), expected)
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
-def test_the_batch_size_changes_nothing(case, x, batch_size):
-    net, strategy = case
-    expected = sample(net, x, 5, strategy=strategy)
-    assert_close(sample(net, x, 5, strategy=strategy, batch_size=batch_size), expected)
-
-
-def test_the_first_draws_do_not_depend_on_their_number(case, x):
-    net, strategy = case
-    expected = sample(net, x, 100, strategy=strategy)[:50]
-    assert_close(sample(net, x, 50, strategy=strategy), expected)
-
-
-def test_the_seed_fixes_the_draws(case, x):
-    net, strategy = case
-    first = sample(net, x, 20, seed=1, strategy=strategy)
-    torch.rand(3)  # the global state is another one, the draws are the same
-    assert torch.equal(sample(net, x, 20, seed=1, strategy=strategy), first)
-    assert not torch.allclose(sample(net, x, 20, seed=2, strategy=strategy), first)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
@@ -141,10 +98,10 @@ def test_auto_runs_one_pass_for_all_draws_once_it_has_a_plan(x, make):
     assert len(passes) == 1
 
 
-@pytest.mark.parametrize(("make", "strategy"), REFUSED)
-def test_a_strategy_refuses_a_net_that_it_would_draw_wrongly(x, make, strategy):
+@pytest.mark.parametrize("strategy", ["weights", "thinned"])
+def test_a_strategy_refuses_a_net_that_it_would_draw_wrongly(x, strategy):
     with pytest.raises(RuntimeError, match=r"size of tensor a \(7\) must match .* b \(35\)"):
-        sample(make().double(), x, 5, strategy=strategy)
+        sample(skip().double(), x, 5, strategy=strategy)
 
 
 def test_a_dropout_without_rows_cannot_be_folded(x):
@@ -219,8 +176,9 @@ def test_frozen_and_shared_weights_are_drawn_as_they_are(x):
     assert_close(sample(net, x, 5), 4 * expected)
 
 
-def test_mean_and_std_are_those_of_the_draws(case, x):
-    net, strategy = case
+@pytest.mark.parametrize("strategy", ALL)
+def test_mean_and_std_are_those_of_the_draws(x, strategy):
+    net = mlp().double()
     mean, std = mean_and_std(net, x, 20, strategy=strategy, batch_size=3)
     draws = sample(net, x, 20, strategy="loop").numpy()
     assert_close(mean.numpy(), draws.mean(0))
@@ -304,3 +262,43 @@ def test_inputs_without_rows_or_of_different_lengths_are_refused(inputs, got):
 def test_an_output_without_rows_is_refused(x, forward, got):
     with pytest.raises(ValueError, match=rf"one row for each row .* Got {re.escape(got)}\."):
         sample(Function(forward), x, 5)
+
+
+# -- what is no module and no input -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask", [sample, mean_and_std, dropout_sites])
+@pytest.mark.parametrize(
+    ("module", "match"),
+    [
+        (nn.Linear, r"Got the class Linear\. Make an instance of it"),
+        (nn.Linear(4, 1).state_dict(), r"Got a OrderedDict\. Load the weights into a module"),
+        (
+            MCDropoutRegressor(),
+            r"Got a MCDropoutRegressor\. Pass the net inside, `estimator\.module_`",
+        ),
+        (F.dropout, r"Got a function\. Pass a trained `torch\.nn\.Module`"),
+    ],
+    ids=["class", "state dict", "estimator", "function"],
+)
+def test_what_is_no_module_is_refused(ask, module, match, x):
+    with pytest.raises(TypeError, match=match):
+        ask(module, x)
+
+
+@pytest.mark.parametrize("ask", [sample, mean_and_std, dropout_sites])
+@pytest.mark.parametrize(
+    ("inputs", "match"),
+    [
+        (np.ones((3, 4)), r"Got a ndarray\. Pass `torch\.as_tensor\(x, dtype=...\)`"),
+        ([[1.0, 2.0, 3.0, 4.0]], r"Got a list\. Pass `torch\.tensor\(x\)`"),
+        (pd.DataFrame(np.ones((3, 4))), r"Got a DataFrame\. Pass `torch\.as_tensor"),
+        (DataLoader(torch.ones(3, 4)), r"Got a DataLoader\. Pass one batch after the other"),
+        (TensorDataset(torch.ones(3, 4)), r"Got a TensorDataset\. Pass one batch after the other"),
+        ("rows", r"Got a str\. Pass a tensor with the rows on its first axis"),
+    ],
+    ids=["array", "list", "frame", "loader", "dataset", "text"],
+)
+def test_what_holds_no_tensors_is_refused(ask, inputs, match):
+    with pytest.raises(TypeError, match=match):
+        ask(mlp(), inputs)
