@@ -1,4 +1,4 @@
-"""The noise of the observations, fitted to rows held out of training."""
+"""The noise of the observations: its likeliest size, and its mean over draws."""
 
 import math
 
@@ -13,17 +13,18 @@ __all__ = ["likeliest_noise", "noise_over_draws"]
 
 
 def noise_over_draws(log_variance: Tensor) -> Tensor:
-    """Answer the standard deviation of the noise, whose variance is the mean over the draws.
+    """Compute the aleatoric standard deviation, whose variance is the mean over the draws.
 
     Parameters
     ----------
     log_variance : Tensor of shape (n_draws, n_samples, ...)
-        The log variance of each draw.
+        The log variance of each Monte-Carlo draw.
 
     Returns
     -------
     Tensor of shape (n_samples, ...), in double precision
-        The square root of the mean variance: the second term of Kendall & Gal (2017), eq. 9.
+        The square root of the mean variance: the second term of Kendall & Gal (2017), "What
+        uncertainties do we need in Bayesian deep learning for computer vision?", eq. 9.
 
     Examples
     --------
@@ -32,49 +33,65 @@ def noise_over_draws(log_variance: Tensor) -> Tensor:
     >>> noise_over_draws(torch.zeros(10, 2))
     tensor([1., 1.], dtype=torch.float64)
     """
-    return log_variance.double().exp().mean(0).sqrt()
+    logs = log_variance.double()
+    most = logs.amax(0).nan_to_num(torch.nan)  # infinities become the largest numbers
+    return (logs - most).exp().mean(0).sqrt() * (0.5 * most).exp()
 
 
 def likeliest_noise(y: Tensor, draws: Tensor) -> np.ndarray:
-    """Find the noise under which rows held out of training are likeliest.
+    """Compute the noise under which held-out rows are likeliest.
 
     The likelihood is that of the mixture over the draws, each a normal of the same standard
-    deviation: Gal & Ghahramani (2016), eq. 8, maximised over the model precision.
+    deviation: Gal & Ghahramani (2016), "Dropout as a Bayesian approximation", eq. 8, maximised
+    over the model precision.
 
     Parameters
     ----------
-    y : Tensor of shape (n_samples,) or (n_samples, n_targets)
+    y : Tensor of shape (n_samples,) or (n_samples, ..., n_targets)
         The target.
     draws : Tensor of shape (n_draws, *y.shape)
-        Draws of its mean.
+        Monte-Carlo draws of its mean.
 
     Returns
     -------
-    ndarray of shape () or (n_targets,)
-        The standard deviation of the noise, for each target, in the units of y.
+    ndarray of shape () or (..., n_targets)
+        The standard deviation of the noise, for each target, in the units of y. It is 0 where
+        each row has a draw that is equal to its target, whose likelihood has no bound, and NaN
+        where there is a NaN.
 
     Examples
     --------
     >>> import torch
-    >>> from sk_mcdropout.predictive._noise import likeliest_noise
+    >>> from sk_mcdropout.predictive import likeliest_noise
     >>> float(likeliest_noise(torch.tensor([1.0, -1.0]), torch.zeros(10, 2)))
     1.000
     """
     if y.ndim > 1:
         columns = zip(y.unbind(-1), draws.unbind(-1), strict=True)
-        return np.stack([likeliest_noise(*column) for column in columns])
-    y, draws = y.double(), draws.double()
-    largest = math.sqrt(((y - draws) ** 2).mean())
+        return np.stack([likeliest_noise(*column) for column in columns], axis=-1)
+    errors = draws.double() - y.double()
+    unit = errors.abs().max().item()
+    if not 0 < unit < math.inf:
+        return np.asarray(0.0 if unit == 0 else math.nan)
+    return np.asarray(unit * _likeliest_noise(errors / unit))
+
+
+def _likeliest_noise(errors: Tensor) -> float:
+    """Compute the likeliest noise for errors of at most 1."""
 
     def loss(log_noise: float) -> float:
-        return -mixture_log_prob(y, draws, torch.tensor(math.exp(log_noise))).sum().item()
+        noise = torch.tensor(math.exp(log_noise), dtype=torch.float64)
+        return -mixture_log_prob(torch.zeros_like(errors[0]), errors, noise).sum().item()
 
-    # At the maximum the noise is a weighted mean of the squared errors, hence at most their
-    # largest; a coarse grid, in steps of a factor 2, finds the highest hill.
-    if largest == 0:
-        return np.zeros(())
-    grid = math.log(largest) + math.log(2) * np.arange(-20, 3)
+    # At the maximum the variance is the mean over the rows of a weighted mean over their squared
+    # errors, with the more weight the smaller the error: it lies between the mean of their
+    # smallest and of all. A grid in steps of a factor 2 finds the highest hill in between.
+    squares = errors.square()
+    least, most = squares.amin(0).mean().sqrt().item(), squares.mean().sqrt().item()
+    if least == 0:
+        return 0.0
+    grid = np.append(np.arange(math.log(least), math.log(most), math.log(2)), math.log(most))
     best = min(grid, key=loss)
     bounds = best - math.log(2), best + math.log(2)
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return np.asarray(math.exp(found.x))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return math.exp(found.x)

@@ -1,22 +1,18 @@
 """The noise of the observations: known, estimated, or told by the net."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import norm
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EpochScoring
 from skorch.dataset import Dataset, ValidSplit
 from torch import nn
 
-from sk_mcdropout import BetaNLLLoss, MCDropoutRegressor
+from sk_mcdropout import MCDropoutRegressor
 from sk_mcdropout.nn import mean_and_log_variance
 from sk_mcdropout.predictive import likeliest_noise
-from sk_mcdropout.predictive._noise import noise_over_draws
 
 
 def small_net(**params):
@@ -29,86 +25,6 @@ def data():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3))
     return X, 100 + X @ [30.0, -10.0, 5.0] + rng.normal(scale=7.0, size=400)
-
-
-# -- the loss ----------------------------------------------------------------------------------
-
-
-def test_beta_0_is_the_gaussian_likelihood_of_torch():
-    torch.manual_seed(0)
-    output, y = torch.randn(50, 4), torch.randn(50, 2)
-    mean, log_variance = output.chunk(2, dim=1)
-    expected = nn.GaussianNLLLoss(full=True, eps=1e-12)(mean, y, log_variance.exp())
-    torch.testing.assert_close(BetaNLLLoss(0.0)(output, y), expected)
-
-
-def test_beta_1_trains_the_mean_as_the_squared_error_does():
-    torch.manual_seed(0)
-    output, y = torch.randn(50, 2, requires_grad=True), torch.randn(50, 1)
-    (gradient,) = torch.autograd.grad(BetaNLLLoss(1.0)(output, y), output)
-    (expected,) = torch.autograd.grad(0.5 * nn.functional.mse_loss(output[:, :1], y), output)
-    torch.testing.assert_close(gradient[:, :1], expected[:, :1])
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_the_likelihood_of_each_row_is_weighted_by_a_constant(beta):
-    torch.manual_seed(0)
-    output, y = torch.randn(7, 2, requires_grad=True), torch.randn(7, 1)
-    (gradient,) = torch.autograd.grad(BetaNLLLoss(beta)(output, y), output)
-    (plain,) = torch.autograd.grad(BetaNLLLoss(0.0)(output, y), output)
-    variance = output[:, 1:].detach().exp()  # Seitzer et al. (2022), eq. 5
-    torch.testing.assert_close(gradient, variance**beta * plain)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("log_variance", [-1e4, -100.0, 100.0, 1e4])
-def test_extreme_log_variances_are_safe_and_find_the_way_back(dtype, log_variance):
-    output = torch.tensor([[0.0, log_variance]], dtype=dtype, requires_grad=True)
-    loss = BetaNLLLoss()(output, torch.ones(1, 1, dtype=dtype))
-    (gradient,) = torch.autograd.grad(loss, output)
-    assert torch.isfinite(loss)
-    assert torch.isfinite(gradient).all()
-    assert gradient[0, 1].sign() == math.copysign(1, log_variance)
-
-
-@pytest.mark.parametrize("beta", [-0.1, 1.5])
-def test_a_beta_out_of_bounds_is_refused(beta):
-    with pytest.raises(ValueError, match=rf"\[0, 1\]. Got {beta}"):
-        BetaNLLLoss(beta)
-
-
-def test_an_odd_output_is_refused():
-    with pytest.raises(ValueError, match=r"Got the shape \(5, 3\)"):
-        mean_and_log_variance(torch.zeros(5, 3))
-
-
-def test_the_variance_of_the_noise_is_the_mean_over_the_draws():
-    logs = torch.log(torch.tensor([[1.0], [3.0]]))
-    assert_allclose(noise_over_draws(logs), [2**0.5])
-
-
-# -- the likeliest noise -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
-def test_the_likeliest_noise_is_the_best_of_a_grid(spread):
-    generator = torch.Generator().manual_seed(0)
-    y = 2 * torch.randn(300, generator=generator)
-    draws = spread * torch.randn(30, 300, generator=generator)
-    actual = float(likeliest_noise(y, draws))
-    grid = np.exp(np.arange(-1, 2, 0.005))
-    densities = [norm.pdf(y, draws, noise).mean(axis=0) for noise in grid]
-    best = grid[np.argmax([np.log(some + 1e-300).sum() for some in densities])]
-    assert_allclose(actual, best, rtol=0.003)  # half a step of the grid
-
-
-def test_equal_draws_have_the_noise_of_their_errors():
-    y = torch.tensor([1.0, -2.0, 3.0])
-    rms = math.sqrt(14 / 3)
-    assert_allclose(likeliest_noise(y, torch.zeros(5, 3)), rms, rtol=1e-5)
-    both = likeliest_noise(torch.stack([y, 1000 * y], 1), torch.zeros(5, 3, 2))
-    assert_allclose(both, [rms, 1000 * rms], rtol=1e-5)
-    assert likeliest_noise(y, y.expand(5, 3)) == 0
 
 
 # -- in the estimator --------------------------------------------------------------------------
