@@ -2,12 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any
 
 from torch import Tensor, nn
 
 from ._concrete import ConcreteDropout
 
 __all__ = ["MLP", "set_rates"]
+
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 class MLP(nn.Module):
@@ -29,6 +40,8 @@ class MLP(nn.Module):
 
     Raises
     ------
+    TypeError
+        If ``hidden`` is no sequence, a width is no integer, or ``activation`` makes no module.
     ValueError
         If a width is not positive or the rate is outside [0, 1] and not "concrete".
 
@@ -50,26 +63,96 @@ class MLP(nn.Module):
         dropout: float | str = 0.05,
     ) -> None:
         super().__init__()
-        widths = (n_features, *hidden, n_outputs)
-        if min(widths) < 1:
-            raise ValueError(f"the widths of all layers must be at least 1. Got {widths!r}.")
-        learned = isinstance(dropout, str) and dropout == "concrete"
-        if not learned and (isinstance(dropout, str) or not 0 <= dropout <= 1):
-            raise ValueError(f"`dropout` must be a rate in [0, 1] or 'concrete'. Got {dropout!r}.")
+        widths = _widths(n_features, hidden, n_outputs)
+        learned = _is_learned(dropout)
         layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
         for before, after in pairwise(widths[1:]):
             layer = nn.Linear(before, after)
             dropped = [ConcreteDropout(layer)] if learned else [nn.Dropout(float(dropout)), layer]
-            layers += [activation(), *dropped]
+            layers += [_make(activation), *dropped]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Answer the outputs, of shape (n_samples, n_outputs)."""
-        return self.layers(X)
+        """Compute the outputs.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            The inputs. There may be more axes in front of the last.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_outputs)
+            The outputs.
+
+        Raises
+        ------
+        ValueError
+            If the last axis has another width than the net.
+        """
+        try:
+            return self.layers(X)
+        except RuntimeError as error:
+            first = self.layers[0]
+            if not isinstance(first, nn.Linear) or X.shape[-1:] == (first.in_features,):
+                raise
+            raise ValueError(
+                f"the input of MLP must have {first.in_features} features on its last axis. Got "
+                f"the shape {tuple(X.shape)}. Flatten images and sequences, as "
+                "`X.reshape(len(X), -1)` does, or give a `module` made for them."
+            ) from error
+
+
+def _widths(n_features: Any, hidden: Any, n_outputs: Any) -> tuple[int, ...]:
+    """Return the widths of all layers, checked."""
+    example = hidden if isinstance(hidden, Integral) else 50
+    remedy = f"Write `hidden=({example},)`, in an estimator `module__hidden=({example},)`."
+    if isinstance(hidden, str) or not hasattr(hidden, "__len__"):
+        raise TypeError(
+            f"`hidden` must be a sequence of widths, one for each hidden layer. Got {hidden!r}. "
+            f"{remedy}"
+        )
+    widths = (n_features, *hidden, n_outputs)
+    if not all(isinstance(width, Integral) for width in widths):
+        raise TypeError(f"the widths of all layers must be integers. Got {widths!r}. {remedy}")
+    if min(widths) < 1:
+        raise ValueError(
+            f"the widths of all layers must be at least 1. Got {widths!r}. Leave out a hidden "
+            "layer without units."
+        )
+    return widths
+
+
+def _is_learned(dropout: Any) -> bool:
+    """Return whether the rates are learned, and check a rate that is not."""
+    if isinstance(dropout, str) and dropout == "concrete":
+        return True
+    if not isinstance(dropout, Real) or not 0 <= float(dropout) <= 1:
+        raise ValueError(
+            f"`dropout` must be a rate in [0, 1] or 'concrete'. Got {dropout!r}. Give 0.0 for a "
+            "net without dropout."
+        )
+    return False
+
+
+def _make(activation: Callable[[], nn.Module]) -> nn.Module:
+    """Return a new activation."""
+    made, cause = None, None
+    try:
+        made = activation()
+    except TypeError as error:
+        cause = error
+    if not isinstance(made, nn.Module):
+        raise TypeError(
+            "`activation` must be a class or function that makes a module without being given "
+            f"anything. Got {activation!r}. Write the class itself, `activation=torch.nn.Tanh`, in "
+            "an estimator `module__activation=torch.nn.Tanh`."
+        ) from cause
+    return made
 
 
 def set_rates(module: nn.Module, rate: float) -> None:
-    """Set the rate of each dropout module.
+    """Set the rate of each dropout of a module.
 
     Parameters
     ----------
@@ -82,13 +165,22 @@ def set_rates(module: nn.Module, rate: float) -> None:
     ------
     ValueError
         If the module has none; at 0 or 1 for one with `ConcreteDropout`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.nn import set_rates
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Dropout())
+    >>> set_rates(net, 0.1)
+    >>> net[1].p
+    0.1
     """
     found = False
     for part in module.modules():
         if isinstance(part, ConcreteDropout):
             part.set_rate(rate)
             found = True
-        name = "p" if isinstance(part, nn.modules.dropout._DropoutNd) else "dropout"
+        name = "p" if isinstance(part, _DROPOUTS) else "dropout"
         recurrent = isinstance(part, nn.RNNBase) and part.num_layers > 1
         if name == "p" or recurrent or isinstance(part, nn.MultiheadAttention):
             setattr(part, name, rate)

@@ -1,12 +1,15 @@
 """The default net, and the rates of dropout of any net."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from sk_mcdropout import MLP, MCDropoutRegressor, dropout_sites
-from sk_mcdropout.nn._mlp import set_rates
+from sk_mcdropout import MLP, MCDropoutRegressor, dropout_sites, sample
+from sk_mcdropout.nn import set_rates
+from sk_mcdropout.sampling import STRATEGIES
 
 
 @pytest.fixture
@@ -19,7 +22,9 @@ class Attending(nn.Module):
 
     def __init__(self, rate=0.2):
         super().__init__()
-        self.inputs = nn.ModuleList([nn.Dropout(rate), nn.AlphaDropout(rate), nn.Dropout2d(rate)])
+        kinds = [nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d]
+        kinds += [nn.AlphaDropout, nn.FeatureAlphaDropout]
+        self.inputs = nn.ModuleList([kind(rate) for kind in kinds])
         self.attention = nn.MultiheadAttention(4, 2, dropout=rate)
         self.recurrent = nn.GRU(4, 4, num_layers=2, dropout=rate)
         self.shallow = nn.LSTM(4, 4)
@@ -81,6 +86,99 @@ def test_a_layer_without_units_is_refused(widths, got):
         MLP(**{"n_features": 3, "hidden": (5,), **widths})
 
 
+@pytest.mark.parametrize(
+    ("hidden", "got", "remedy"),
+    [
+        (50, "50", "(50,)"),
+        (np.int64(7), "np.int64(7)", "(7,)"),
+        (50.0, "50.0", "(50,)"),
+        ("50", "'50'", "(50,)"),
+        (None, "None", "(50,)"),
+    ],
+)
+def test_hidden_that_is_no_sequence_is_told_how_to_be_one(hidden, got, remedy):
+    match = f"Got {got}. Write `hidden={remedy}`, in an estimator `module__hidden={remedy}`."
+    with pytest.raises(TypeError, match=re.escape(match)):
+        MLP(3, hidden=hidden)
+
+
+@pytest.mark.parametrize("hidden", [[50.0], ("5", 4), (None,)])
+def test_widths_that_are_no_integers_are_refused(hidden):
+    match = rf"must be integers. Got {(3, *hidden, 1)!r}. Write `hidden=(50,)`"
+    with pytest.raises(TypeError, match=re.escape(match)):
+        MLP(3, hidden=hidden)
+
+
+@pytest.mark.parametrize("hidden", [np.array([5, 4]), range(5, 3, -1), [np.int32(5), 4]])
+def test_widths_may_come_from_numpy(hidden):
+    assert [layer.out_features for layer in MLP(3, hidden=hidden).layers[::3]] == [5, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "activation", ["tanh", nn.ReLU(), torch.tanh, nn.functional.relu, lambda: torch.tanh, None]
+)
+def test_an_activation_that_makes_no_module_is_told_how_to(activation):
+    match = re.escape(f"Got {activation!r}. Write the class itself, `activation=torch.nn.Tanh`")
+    with pytest.raises(TypeError, match=match):
+        MLP(3, activation=activation)
+
+
+@pytest.mark.parametrize("params", [{"module__hidden": 50}, {"module__activation": "tanh"}])
+def test_what_the_net_refuses_reaches_the_user_of_the_estimator(params):
+    (name,) = params
+    with pytest.raises(TypeError, match=f"in an estimator `{name}="):
+        MCDropoutRegressor(**params).fit(np.ones((20, 3)), np.ones(20))
+
+
+@pytest.mark.parametrize("rate", [None, [0.1, 0.2], "0.5"])
+def test_a_rate_that_is_no_number_is_refused(rate):
+    with pytest.raises(ValueError, match=re.escape(f"or 'concrete'. Got {rate!r}.")):
+        MLP(3, dropout=rate)
+
+
+# -- its input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(10, 4), (10, 1), (10, 1, 8, 8), (10, 3, 2), (4,), ()])
+def test_an_input_of_another_width_is_told_what_to_do(shape):
+    match = rf"must have 3 features on its last axis. Got the shape {shape}. Flatten"
+    with pytest.raises(ValueError, match=re.escape(match)):
+        MLP(3, hidden=(5,))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("container", [np.asarray, torch.from_numpy])
+def test_an_estimator_given_images_is_told_to_flatten_them(container):
+    X = container(np.zeros((20, 3, 8, 8), np.float32))
+    with pytest.raises(ValueError, match=r"Got the shape \(2, 3, 8, 8\). Flatten"):
+        MCDropoutRegressor().fit(X, np.zeros(20, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(3,), (10, 3), (10, 7, 3), (0, 3)])
+def test_axes_before_the_last_are_kept(shape):
+    assert MLP(3, 2, hidden=(5,))(torch.zeros(shape)).shape == (*shape[:-1], 2)
+
+
+def test_a_first_layer_that_was_exchanged_has_its_own_width(x):
+    net = MLP(5, hidden=(4,))
+    net.layers[0] = nn.Linear(3, 4)
+    assert net(x).shape == (10, 1)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_net_behind_other_layers_is_drawn_by_each_strategy(x, strategy):
+    net = nn.Sequential(nn.Linear(3, 6), nn.Dropout(0.4), MLP(6, hidden=(5,), dropout=0.4))
+    actual = sample(net, x, 7, strategy=strategy)
+    torch.testing.assert_close(actual, sample(net, x, 7, strategy="loop"))
+
+
+def test_the_check_of_the_width_is_compiled_and_mapped(x):
+    net = MLP(3, hidden=(5,)).eval()
+    expected = net(x)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), expected)
+    torch.testing.assert_close(torch.vmap(net)(x), expected)
+
+
 # -- the default net in the estimator ----------------------------------------------------------
 
 
@@ -121,7 +219,7 @@ def test_the_default_net_must_know_its_widths():
 def test_all_dropouts_get_the_rate_and_nothing_else_changes(rate):
     module = Attending()
     set_rates(module, rate)
-    assert module.rates() == [rate] * 5
+    assert module.rates() == [rate] * 8
     # torch warns of a rate in a recurrent net of one layer, which has nothing to drop.
     assert module.shallow.dropout == 0
 
@@ -129,9 +227,9 @@ def test_all_dropouts_get_the_rate_and_nothing_else_changes(rate):
 @pytest.mark.parametrize("module", [Attending, Attending()], ids=["class", "instance"])
 def test_the_estimator_sets_the_rate_of_its_own_copy(module):
     net = MCDropoutRegressor(module, dropout=0.4).initialize()
-    assert net.module_.rates() == [0.4] * 5
+    assert net.module_.rates() == [0.4] * 8
     if module is not Attending:
-        assert module.rates() == [0.2] * 5
+        assert module.rates() == [0.2] * 8
 
 
 def test_a_copy_has_the_weights_of_the_module():
@@ -143,7 +241,7 @@ def test_a_copy_has_the_weights_of_the_module():
 
 
 def test_without_a_rate_the_rates_of_the_module_stay():
-    assert MCDropoutRegressor(Attending).initialize().module_.rates() == [0.2] * 5
+    assert MCDropoutRegressor(Attending).initialize().module_.rates() == [0.2] * 8
 
 
 @pytest.mark.parametrize("way", ["dropout", "module__dropout"])
