@@ -1,5 +1,17 @@
-"""Nets, layers and losses. Torch only."""
+"""Nets, layers and losses for torch alone.
 
+- `MLP`: the default net, fully connected with a dropout after each hidden layer
+- `set_rates`: set the rate of all dropouts of a module
+- `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
+  `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
+  parameters that need no weight decay beside it
+- `BetaNLLLoss`: the loss of a net that predicts a noise of its own; `mean_and_log_variance`
+  splits the output of such a net
+- `nll_scale`: the change of a loss per nat of the log-likelihood, to add `regularisation` to it
+- `uncompiled`: the module behind one from ``torch.compile``
+"""
+
+from ._compiled import uncompiled
 from ._concrete import ConcreteDropout, learned_rates, regularisation, regularised_parameters
 from ._losses import BetaNLLLoss, mean_and_log_variance, nll_scale
 from ._mlp import MLP, set_rates
@@ -14,4 +26,5 @@ __all__ = [
     "regularisation",
     "regularised_parameters",
     "set_rates",
+    "uncompiled",
 ]

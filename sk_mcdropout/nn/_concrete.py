@@ -1,4 +1,4 @@
-"""A dropout rate that learns itself: Gal, Hron & Kendall (2017), "Concrete dropout", NeurIPS."""
+"""Concrete dropout, whose rate is learned: Gal, Hron & Kendall (2017), NeurIPS."""
 
 import math
 
@@ -63,7 +63,10 @@ class ConcreteDropout(nn.Module):
                 f"{type(layer).__name__}. Leave it out, and apply the layer after the dropout."
             )
         if length_scale < 0:
-            raise ValueError(f"`length_scale` must be at least 0. Got {length_scale!r}.")
+            raise ValueError(
+                f"`length_scale` must be at least 0. Got {length_scale!r}. Give 0 for weights "
+                "without a prior."
+            )
         self.layer = layer
         self.length_scale = length_scale
         self.n_units = 0 if layer is None else _n_inputs(layer)
@@ -72,13 +75,24 @@ class ConcreteDropout(nn.Module):
 
     @property
     def rate(self) -> Tensor:
-        """The rate, in (0, 1), with its gradient."""
+        """Rate, in (0, 1), with its gradient."""
         bounded = self.logit.clamp(-_MOST, _MOST)
         # The gradient is that of a number without bounds, so that training finds the way back.
         return torch.sigmoid((bounded.detach() + (self.logit - self.logit.detach())).float())
 
     def set_rate(self, p: float) -> None:
-        """Start anew from a rate in (0, 1)."""
+        """Set the rate, from which it goes on learning.
+
+        Parameters
+        ----------
+        p : float
+            The rate, in (0, 1).
+
+        Raises
+        ------
+        ValueError
+            If it is outside (0, 1).
+        """
         if not 0 < p < 1:
             raise ValueError(
                 f"the rate of ConcreteDropout must lie in (0, 1) to learn. Got {p!r}. Use "
@@ -88,7 +102,18 @@ class ConcreteDropout(nn.Module):
             self.logit.fill_(math.log(p) - math.log1p(-p))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop units of x, then apply the layer."""
+        """Drop units, then apply the layer.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_samples, ...)
+            The input of the layer.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, ...)
+            The output of the layer; without a layer, x with units dropped.
+        """
         kinds = (d for kind, d in _CHANNELWISE.items() if isinstance(self.layer, kind))
         dropout = next(kinds, F.dropout)
         if self.training:
@@ -108,9 +133,12 @@ class ConcreteDropout(nn.Module):
         return (torch.sigmoid(-logits / _TEMPERATURE) / (1 - rate)).to(x.dtype)
 
     def regularisation(self) -> Tensor:
-        """Answer the divergence from the prior, in nats up to a constant, of shape ().
+        """Compute the divergence from the prior, in nats up to a constant.
 
-        Eqs. 3 and 4, with the weights of a dropout that divides what it keeps by 1 - p.
+        Returns
+        -------
+        Tensor of shape ()
+            Eqs. 3 and 4, with the weights of a dropout that divides what it keeps by 1 - p.
         """
         rate = self.rate
         entropy = -rate * rate.log() - (1 - rate) * (-rate).log1p()
@@ -121,7 +149,13 @@ class ConcreteDropout(nn.Module):
         return loss
 
     def extra_repr(self) -> str:
-        """Show the rate."""
+        """Return what ``repr`` shows: the rate and the length scale.
+
+        Returns
+        -------
+        str
+            Both of them.
+        """
         return f"rate={float(self.rate.detach()):.3g}, length_scale={self.length_scale:g}"
 
 
@@ -130,7 +164,7 @@ def _n_inputs(layer: nn.Module) -> int:
 
 
 def learned_rates(module: nn.Module) -> dict[str, float]:
-    """Answer the rates that a module has learned.
+    """Return the rates that a module has learned.
 
     Parameters
     ----------
@@ -146,7 +180,7 @@ def learned_rates(module: nn.Module) -> dict[str, float]:
     --------
     >>> import torch
     >>> from sk_mcdropout import ConcreteDropout
-    >>> from sk_mcdropout.nn._concrete import learned_rates
+    >>> from sk_mcdropout.nn import learned_rates
     >>> learned_rates(torch.nn.Sequential(torch.nn.Linear(2, 8), ConcreteDropout(p=0.25)))
     {'1': 0.25}
     """
@@ -155,23 +189,23 @@ def learned_rates(module: nn.Module) -> dict[str, float]:
 
 
 def regularised_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """List the parameters that `regularisation` holds, which need no weight decay.
+    """Return the parameters that `regularisation` acts on, which need no weight decay.
 
     Parameters
     ----------
     module : nn.Module
-        The module.
+        A module with `ConcreteDropout` inside, or without.
 
     Returns
     -------
     list of Parameter
-        The numbers behind the rates, and the weights that they drop.
+        The logits of the rates, and the weights of the layers that follow.
 
     Examples
     --------
     >>> import torch
     >>> from sk_mcdropout import ConcreteDropout
-    >>> from sk_mcdropout.nn._concrete import regularised_parameters
+    >>> from sk_mcdropout.nn import regularised_parameters
     >>> len(regularised_parameters(ConcreteDropout(torch.nn.Linear(8, 1))))
     2
     """
@@ -181,23 +215,27 @@ def regularised_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 
 def regularisation(module: nn.Module) -> Tensor | None:
-    """Sum the regularisations of all `ConcreteDropout` inside of a module.
+    """Compute the sum of the regularisations of all `ConcreteDropout` of a module.
 
     Parameters
     ----------
     module : nn.Module
-        The module.
+        A module with `ConcreteDropout` inside, or without.
 
     Returns
     -------
     Tensor of shape () or None
-        The sum, in nats, with its gradient; None if there is none inside.
+        The sum, in nats, with its gradient; None without `ConcreteDropout`.
+
+    References
+    ----------
+    Gal, Hron & Kendall (2017), "Concrete dropout", NeurIPS, eqs. 3 and 4.
 
     Examples
     --------
     >>> import torch
     >>> from sk_mcdropout import ConcreteDropout
-    >>> from sk_mcdropout.nn._concrete import regularisation
+    >>> from sk_mcdropout.nn import regularisation
     >>> regularisation(ConcreteDropout(torch.nn.Linear(8, 1), p=0.5, length_scale=0)).item()
     -5.545
     """

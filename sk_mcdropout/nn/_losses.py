@@ -1,9 +1,11 @@
-"""The loss of a net that predicts its noise, and the convention of its outputs."""
+"""The loss of a net that predicts its noise, and how its outputs are laid out."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+
+from ._compiled import uncompiled
 
 __all__ = ["BetaNLLLoss", "mean_and_log_variance", "nll_scale"]
 
@@ -13,7 +15,7 @@ _MOST = 20.0
 
 
 def mean_and_log_variance(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the output of a net with a noise of its own apart.
+    """Split the output of a net with a noise of its own into means and log variances.
 
     Parameters
     ----------
@@ -55,9 +57,8 @@ class BetaNLLLoss(nn.Module):
     """Gaussian negative log-likelihood whose gradients do not starve where the noise is large.
 
     The likelihood of each row is weighted by its variance to the power of beta, taken as a
-    constant (Seitzer et al., 2022, "On the pitfalls of heteroscedastic uncertainty estimation
-    with probabilistic neural networks", eq. 5). Beta 0 is the plain likelihood, which fits the
-    mean badly where it calls the errors noise; beta 1 trains the mean as the squared error does.
+    constant. Beta 0 is the plain likelihood, which fits the mean badly where it calls the errors
+    noise; beta 1 trains the mean as the squared error does.
 
     Parameters
     ----------
@@ -68,6 +69,11 @@ class BetaNLLLoss(nn.Module):
     ------
     ValueError
         If beta is outside [0, 1].
+
+    References
+    ----------
+    Seitzer et al. (2022), "On the pitfalls of heteroscedastic uncertainty estimation with
+    probabilistic neural networks", ICLR, eq. 5.
 
     Examples
     --------
@@ -80,25 +86,63 @@ class BetaNLLLoss(nn.Module):
     def __init__(self, beta: float = 0.5) -> None:
         super().__init__()
         if not 0 <= beta <= 1:
-            raise ValueError(f"`beta` must lie in [0, 1]. Got {beta!r}.")
+            raise ValueError(
+                f"`beta` must lie in [0, 1]. Got {beta!r}. Give 0 for the plain likelihood, 1 for "
+                "the means of the squared error, or 0.5 for both."
+            )
         self.beta = beta
 
     def forward(self, output: Tensor, y: Tensor) -> Tensor:
-        """Answer the mean loss of an output of shape (..., 2 k) and a target of shape (..., k)."""
+        """Compute the mean loss of a batch.
+
+        Parameters
+        ----------
+        output : Tensor of shape (..., 2 * n_targets)
+            The means of all targets, then the log variances of all targets.
+        y : Tensor of shape (..., n_targets)
+            The targets.
+
+        Returns
+        -------
+        Tensor of shape ()
+            The loss.
+
+        Raises
+        ------
+        ValueError
+            If y has not the shape of the means.
+        """
         mean, log_variance = mean_and_log_variance(output)
+        if y.shape != mean.shape:  # one broadcasts with the other to all pairs of rows
+            raise ValueError(
+                "y must have the shape of the means, half of the output. Got the shape "
+                f"{tuple(y.shape)} for means of shape {tuple(mean.shape)}. Give y an axis of "
+                "targets, as `y.reshape(-1, 1)` does for a single one."
+            )
         squares = (y - mean) ** 2 * torch.exp(-log_variance)
         loss = 0.5 * (log_variance + squares + math.log(2 * math.pi))
         return (self.weights(log_variance) * loss).mean()
 
     def weights(self, log_variance: Tensor) -> Tensor:
-        """Answer the weight of each number of a batch, without a gradient."""
+        """Compute the weights of a batch, without a gradient.
+
+        Parameters
+        ----------
+        log_variance : Tensor of shape (..., n_targets)
+            The log variances.
+
+        Returns
+        -------
+        Tensor of shape (..., n_targets)
+            The variances to the power of beta.
+        """
         return torch.exp(self.beta * log_variance.detach())
 
 
 def nll_scale(
     criterion: nn.Module, loss: Tensor, output: Tensor, noise: float | None = None
 ) -> Tensor | float:
-    """Answer what the loss changes by where the log-likelihood of each row changes by 1.
+    """Compute the change of a loss where the log-likelihood of each row changes by 1 nat.
 
     Parameters
     ----------
@@ -124,7 +168,7 @@ def nll_scale(
     >>> nll_scale(torch.nn.MSELoss(), torch.tensor(3.0), torch.zeros(5, 2))
     tensor(3.)
     """
-    criterion = getattr(criterion, "_orig_mod", criterion)
+    criterion = uncompiled(criterion)
     if isinstance(criterion, BetaNLLLoss):
         log_variance = mean_and_log_variance(output)[1]
         return criterion.weights(log_variance).mean() / log_variance[0].numel()

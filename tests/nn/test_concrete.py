@@ -17,10 +17,8 @@ from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from torch import nn
 
-from sk_mcdropout import MLP, BetaNLLLoss, ConcreteDropout, MCDropoutRegressor, sample
-from sk_mcdropout.nn import nll_scale
-from sk_mcdropout.nn._concrete import learned_rates, regularisation, regularised_parameters
-from sk_mcdropout.nn._mlp import set_rates
+from sk_mcdropout import MLP, ConcreteDropout, MCDropoutRegressor, sample
+from sk_mcdropout.nn import learned_rates, regularisation, regularised_parameters, set_rates
 
 
 def wave(n_samples, seed=0):
@@ -186,21 +184,6 @@ def test_the_loss_of_training_holds_the_regularisation_over_the_rows(train_split
     added = 2 * (0.5 / net.y_scale_) ** 2 * nats
     losses = [dict(one.callbacks_)["loss"].loss_ for one in (net, plain)]
     assert_allclose(losses[0] - losses[1], added, rtol=1e-3)
-
-
-def test_a_nat_is_worth_what_the_likelihood_says():
-    torch.manual_seed(0)
-    output, y = torch.randn(50, 4), torch.randn(50, 2)
-    # The gradient of a loss over that of the negative log-likelihood of a row, by autograd.
-    mean = output[:, :2].clone().requires_grad_()
-    nll = 0.5 * ((y - mean) ** 2 / 0.7**2).sum(1).mean()
-    mse = nn.functional.mse_loss(mean, y)
-    ratio = torch.autograd.grad(mse, mean)[0] / torch.autograd.grad(nll, mean)[0]
-    worth = nll_scale(nn.MSELoss(), mse, mean, noise=0.7)
-    torch.testing.assert_close(ratio, torch.full_like(ratio, worth))
-    assert_allclose(nll_scale(nn.MSELoss(), mse, mean), mse.item(), rtol=1e-6)  # 2 / 2 targets
-    assert nll_scale(BetaNLLLoss(0.0), mse, output) == 0.5  # a mean over 2 targets
-    assert nll_scale(nn.L1Loss(), mse, mean) == 1.0
 
 
 def test_what_is_regularised_has_no_weight_decay():
