@@ -3,7 +3,7 @@ A rate that learns itself
 =========================
 
 ``module__dropout="concrete"`` trains the dropout rate of each layer with the weights (Gal, Hron
-& Kendall, 2017). The more data there are, the less the net needs to doubt itself, and the rates
+& Kendall, 2017). The more data there are, the smaller the epistemic uncertainty, and the rates
 fall; the noise of y stays. As a script, this saves ``concrete_dropout.png`` in the working
 directory.
 """

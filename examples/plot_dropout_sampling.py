@@ -56,7 +56,7 @@ print(f"Mean std for |x| < 2: {std_inside:.2f}, for |x| > 4: {std_outside:.2f}."
 print(f"Outside its data the net is {ratio:.1f} times less sure.")
 
 # %%
-# The bands hold the doubt about the function, not the noise of y. They are no promise either: how
+# The bands hold the epistemic uncertainty, not the noise of y. They are no promise either: how
 # fast they widen follows from what the net learned. This function climbs on both sides; after a
 # flat end the draws would part less, or not at all.
 blue, light, lighter, orange = "#0072B2", "#8CBFDE", "#CFE4F1", "#D55E00"
