@@ -1,36 +1,31 @@
 """Time ``predict(X, return_std=True)`` against what people use instead.
 
 ``python benchmarks/speed.py`` times each case against each rival in the same run, in turn, and
-writes ``speed.md`` and ``speed.csv`` beside this file. ``--growth`` and ``--training`` instead
-write ``speed_growth`` and ``speed_training``. The rivals are installed with
+writes ``speed.md`` and ``speed.csv`` beside this file. The rivals are installed with
 ``pip install --no-deps --requirement benchmarks/requirements-NAME.txt``, one file for each; one
-that is not there is named in the table with its error.
+that is missing is named in the table with its error. With ``--case`` or ``--against`` the table is
+printed only.
 """
 
 import argparse
 import cProfile
-import csv
-import gc
-import platform
 import pstats
-import statistics
 import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
-from speed_cases import CASES, N_DRAWS, draw_rows
-from speed_growth import growth
-from speed_rivals import FEW_DRAWS, REWRITTEN, RIVALS, draws_to_time, versions
-from speed_training import training
+from _report import PACKAGES, intro, markdown, write
+from _timing import LEAST_SECONDS, medians_in_turn, seconds
+from speed_against import compare
+from speed_cases import CASES, N_DRAWS, Case, net_and_rows, our_call
+from speed_rivals import FEW_DRAWS, REWRITTEN, RIVALS, draws_to_time
+from speed_rivals import PACKAGES as RIVAL_PACKAGES
 
-from sk_mcdropout import MCDropoutRegressor
-
-HERE = Path(__file__).parent
 OURS, GPR, LIMIT = "MCDropoutRegressor", "GaussianProcessRegressor", "limit"
-LEAST_SECONDS = 0.1  # that a call is repeated for, each time it is timed
 BATCHES = (100, 1_000)  # rows at once that each rival may choose from, beside all
 
 INTRO = """\
@@ -45,22 +40,20 @@ not among the rivals of "fastest". `GaussianProcessRegressor` is another model, 
 rows. `*`: some of the draws were timed, and their time multiplied, since all passes are alike.
 `†`: the mean standard deviation is more than a fifth off ours. baal and torch-uncertainty leave the
 dropout of attention off; torch's fast path, which skips an encoder's dropouts, is off for them.
-
-Command: `python benchmarks/speed.py`
-
-Made with Python {python}, {versions}, on {machine}.
-
 """
 
 
-def ours(net, x):
-    """Answer our public call."""
-    estimator = MCDropoutRegressor(net, n_draws=N_DRAWS, random_state=0).initialize()
-    return partial(estimator.predict, x.numpy(), return_std=True)
+class Result(NamedTuple):
+    """What was measured of a case; ``errors`` has a line for a rival that fails or differs."""
+
+    case: Case
+    milliseconds: dict
+    errors: dict
+    profile: str
 
 
 def gaussian_process(x):
-    """Answer the call of a Gaussian process that has 1,000 rows and a kernel as it is."""
+    """Return the call of a Gaussian process that has 1,000 rows and a kernel as it is."""
     from sklearn.gaussian_process import GaussianProcessRegressor
 
     generator = torch.Generator().manual_seed(1)
@@ -70,12 +63,12 @@ def gaussian_process(x):
 
 
 def summarised(draws):
-    """Answer mean and standard deviation of draws; some rivals answer them by themselves."""
+    """Return mean and standard deviation of draws; some rivals return them by themselves."""
     return draws if isinstance(draws, tuple) else (draws.mean(0), draws.std(0))
 
 
 def in_batches(rival, x, n_rows):
-    """Answer mean and standard deviation by a rival, for so many rows at once."""
+    """Return mean and standard deviation by a rival, for so many rows at once."""
     # The encoder's fast path skips the dropouts of those that leave the layer in eval mode.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -86,17 +79,8 @@ def in_batches(rival, x, n_rows):
     return [torch.cat(part).numpy() for part in zip(*parts, strict=True)]
 
 
-def seconds(run, number=1):
-    """Answer the time of a call."""
-    gc.collect()
-    start = perf_counter()
-    for _ in range(number):
-        run()
-    return (perf_counter() - start) / number
-
-
 def best_batches(rival, x, choose):
-    """Answer the call of a rival, maybe with the number of rows at once that suits it best."""
+    """Return the call of a rival, maybe with the number of rows at once that suits it best."""
     sizes = [n for n in BATCHES if n < len(x) and choose] + [len(x)]
     runs = [partial(in_batches, rival, x, n) for n in sizes]
     runs[0]()
@@ -104,11 +88,10 @@ def best_batches(rival, x, choose):
 
 
 def contenders(case):
-    """Answer name -> (call, factor of its time), and name -> error for those that fail."""
-    torch.manual_seed(0)
-    net, x = case.net(), draw_rows(case)
-    calls, errors = {OURS: (ours(net, x), 1)}, {}
-    _, our_std = calls[OURS][0]()
+    """Return name -> call, name -> factor of its time, and name -> error of those that fail."""
+    net, x = net_and_rows(case)
+    calls, factors, errors = {OURS: our_call(net, x)}, {}, {}
+    _, our_std = calls[OURS]()
     for name, make in RIVALS.items():
         n_draws = draws_to_time(name, case.rival_draws, N_DRAWS)
         try:
@@ -117,33 +100,28 @@ def contenders(case):
         except Exception as error:
             errors[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
-        off = n_draws > 5 and len(x) > 1 and not 0.8 < std.mean() / our_std.mean() < 1.25
-        errors |= {f"{name} std": f"{std.mean() / our_std.mean():.2f} of ours"} if off else {}
-        calls[name] = (call, N_DRAWS / n_draws)
+        ratio = std.mean() / our_std.mean()
+        if n_draws > 5 and len(x) > 1 and not 0.8 < ratio < 1.25:
+            errors[f"{name} std"] = f"{ratio:.2f} of ours"
+        calls[name], factors[name] = call, N_DRAWS / n_draws
     if x.ndim == 2 and x.shape[1] == 8:
-        calls[GPR] = (gaussian_process(x), 1)
+        calls[GPR] = gaussian_process(x)
     if case.limit:
-        calls[LIMIT] = (case.limit(net, x), 1)
-    return calls, errors
+        calls[LIMIT] = case.limit(net, x)
+    return calls, factors, errors
 
 
 def measure(case, repeats):
-    """Answer the row of a case, name -> milliseconds; what went wrong; where the time goes."""
-    calls, errors = contenders(case)
-    numbers = {
-        name: max(1, int(LEAST_SECONDS / seconds(call))) for name, (call, _) in calls.items()
-    }
-    times = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, (call, factor) in calls.items():
-            times[name].append(1e3 * factor * seconds(call, numbers[name]))
-    row = {name: statistics.median(t) for name, t in times.items()}
-    missed = any(met is False for *_, met in verdicts(case, row))
-    return row, errors, profile(calls[OURS][0]) if missed else ""
+    """Time the contenders of a case, and profile our call where it misses a target."""
+    calls, factors, errors = contenders(case)
+    times = medians_in_turn(calls, repeats)
+    milliseconds = {name: 1e3 * factors.get(name, 1) * time for name, time in times.items()}
+    missed = any(met is False for *_, met in verdicts(case, milliseconds))
+    return Result(case, milliseconds, errors, profile(calls[OURS]) if missed else "")
 
 
 def profile(call, n_calls=50):
-    """Answer where the time of a call goes: by package, and the functions that take most."""
+    """Return where the time of a call goes: by package, and the functions that take most."""
     profiler = cProfile.Profile()
     profiler.runcall(lambda: [call() for _ in range(n_calls)])
     own = {of: line[2] for of, line in pstats.Stats(profiler).stats.items()}
@@ -159,7 +137,7 @@ def profile(call, n_calls=50):
 
 
 def _package(file, name):
-    """Answer whose code a function is; what is not written in Python goes by its name."""
+    """Return whose code a function is; what is not written in Python goes by its name."""
     parts = Path(file).parts
     if "site-packages" in parts:
         return parts[parts.index("site-packages") + 1]
@@ -172,104 +150,116 @@ def _short(name):
     return name.replace("built-in method ", "").strip("<>{}").partition(" of ")[0]
 
 
-def verdicts(case, row):
-    """Answer (what is compared, ratio, target, whether it is met)."""
-    rivals = {name: row[name] for name in RIVALS if name in row and name != REWRITTEN}
+def verdicts(case, milliseconds):
+    """Return a list of (what is compared, ratio, target, whether it is met)."""
+    ours = milliseconds[OURS]
+    rivals = {name: milliseconds[name] for name in RIVALS if name in milliseconds}
+    rewritten = rivals.pop(REWRITTEN, None)
     fastest = min(rivals, key=rivals.get)
-    lines = [(f"times faster than {fastest}", rivals[fastest] / row[OURS], case.times_faster)]
-    if REWRITTEN in row:
-        lines += [(f"times faster than {REWRITTEN}", row[REWRITTEN] / row[OURS],
-                   case.times_rewritten)]  # fmt: skip
-    answers = [(what, ratio, t and f"at least {t:g}", t and ratio >= t) for what, ratio, t in lines]
-    if LIMIT in row:
-        ratio, t = row[OURS] / row[LIMIT], case.times_limit
-        answers.append((f"times {case.limit_is}", ratio, t and f"at most {t:g}", t and ratio <= t))
-    return answers
+    faster = [(fastest, rivals[fastest], case.times_faster)]
+    if rewritten is not None:
+        faster.append((REWRITTEN, rewritten, case.times_rewritten))
+    lines = []
+    for name, theirs, target in faster:
+        met = target and theirs / ours >= target
+        lines.append((f"times faster than {name}", theirs / ours, _bound("least", target), met))
+    if LIMIT in milliseconds:
+        ratio, target = ours / milliseconds[LIMIT], case.times_limit
+        met = target and ratio <= target
+        lines.append((f"times {case.limit_is}", ratio, _bound("most", target), met))
+    return lines
 
 
-def as_tables(rows):
-    """Answer the tables of the times and of the targets, and the list of errors."""
+def _bound(side, target):
+    return "" if target is None else f"at {side} {target:g}"
+
+
+def times_table(results):
+    """Return the Markdown table of the times."""
     names = [OURS, *RIVALS, GPR, LIMIT]
-    lines = ["| case | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    ratios = ["| case | ours is | | target | met |", "|---|---|---:|---|:---:|"]
-    notes = []
-    for case, row, errors, _ in rows:
-        cells = [_cell(case, row, errors, name) for name in names]
-        lines.append(f"| {case.name} | " + " | ".join(cells) + " |")
-        for what, ratio, target, met in verdicts(case, row):
-            answer = "" if target is None else ("yes" if met else "**no**")
-            ratios.append(f"| {case.name} | {what} | {ratio:.2f} | {target or ''} | {answer} |")
-        notes += [f"- {case.name}, {name}: {error}" for name, error in errors.items()]
-    missed = [f"- {case.name}: {why}" for case, _, _, why in rows if why]
-    parts = ["\n".join(lines), "\n".join(ratios)]
-    parts += ["Where the time goes in the cases that miss a target:", "\n".join(missed)] * any(
-        missed
-    )
-    return "\n\n".join([*parts, "Missing, or another standard deviation:", "\n".join(notes)]) + "\n"
+    rows = [(result.case.name, *(_cell(result, name) for name in names)) for result in results]
+    return markdown(["case", *names], rows, "l" + "r" * len(names))
 
 
-def _cell(case, row, errors, name):
-    if name not in row:
-        return "error" if name in errors else ""
-    scaled = name in RIVALS and draws_to_time(name, case.rival_draws, N_DRAWS) < N_DRAWS
-    return f"{row[name]:.3g}" + "*" * scaled + "†" * (f"{name} std" in errors)
+def targets_table(results):
+    """Return the Markdown table of the ratios and the targets."""
+    answers = {None: "", True: "yes", False: "**no**"}
+    rows = [
+        (result.case.name, what, f"{ratio:.2f}", target, answers[met])
+        for result in results
+        for what, ratio, target, met in verdicts(result.case, result.milliseconds)
+    ]
+    return markdown(("case", "ours is", "", "target", "met"), rows, "llrlc")
 
 
-def write(name, text, table):
-    """Print and write a table as Markdown and as CSV."""
-    print(text)
-    (HERE / f"{name}.md").write_text(text, encoding="utf-8")
-    with (HERE / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(table)
+def notes(results):
+    """Return the profiles of the cases that miss a target, and the errors of the rivals."""
+    profiles = [f"- {case.name}: {profile}" for case, _, _, profile in results if profile]
+    lines = []
+    if profiles:
+        lines += ["Where the time goes in the cases that miss a target:\n", *profiles, ""]
+    lines.append("Missing, or another standard deviation:\n")
+    for case, _, errors, _ in results:
+        lines += [f"- {case.name}, {name}: {error}" for name, error in errors.items()]
+    return "\n".join(lines) + "\n"
 
 
-def machine():
-    """Answer the name of the processor and the number of its cores."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    return f"{platform.system()} {platform.machine()} ({model})"
+def _cell(result, name):
+    if name not in result.milliseconds:
+        return "error" if name in result.errors else ""
+    scaled = name in RIVALS and draws_to_time(name, result.case.rival_draws, N_DRAWS) < N_DRAWS
+    marks = "*" * scaled + "†" * (f"{name} std" in result.errors)
+    return f"{result.milliseconds[name]:.3g}{marks}"
 
 
-def speed(facts, chosen):
-    """Time the cases against the rivals."""
+def as_rows(result):
+    """Return the rows of a case in the CSV file."""
+    case, milliseconds, errors, _ = result
     rows = []
-    for case in CASES:
-        if chosen in case.name:
-            start = perf_counter()
-            rows.append((case, *measure(case, facts["repeats"])))
-            print(f"{case.name}: {perf_counter() - start:.0f} s", flush=True)
-    table = [("case", "contender", "milliseconds", "note")]
-    for case, row, errors, _ in rows:
-        table += [(case.name, n, f"{t:.4g}", errors.get(f"{n} std", "")) for n, t in row.items()]
-        table += [(case.name, n, "", error) for n, error in errors.items() if n in RIVALS]
+    for name, time in milliseconds.items():
+        rows.append((case.name, name, f"{time:.4g}", errors.get(f"{name} std", "")))
+    return rows + [(case.name, name, "", errors[name]) for name in RIVALS if name in errors]
+
+
+def speed(threads, repeats, chosen):
+    """Time the chosen cases against the rivals, and return the report and the rows for the CSV."""
+    results = []
+    for case in (case for case in CASES if chosen in case.name):
+        start = perf_counter()
+        results.append(measure(case, repeats))
+        print(f"{case.name}: {perf_counter() - start:.0f} s", flush=True)
     sizes = ", ".join(f"{n:,}" for n in BATCHES)
-    intro = INTRO.format(n_draws=N_DRAWS, least=LEAST_SECONDS, batches=sizes, **facts)
-    if chosen:
-        print(intro + as_tables(rows))
-    else:
-        write("speed", intro + as_tables(rows), table)
+    facts = {"n_draws": N_DRAWS, "least": LEAST_SECONDS, "batches": sizes}
+    text = INTRO.format(threads=threads, repeats=repeats, **facts)
+    text = intro(text, "speed.py", PACKAGES + RIVAL_PACKAGES)
+    text += "\n".join([times_table(results), targets_table(results), notes(results)])
+    return text, [row for result in results for row in as_rows(result)]
 
 
 def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--growth", action="store_true", help="time and memory by size instead")
-    parser.add_argument("--training", action="store_true", help="the time of `fit` instead")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--case", default="", help="print only the cases with this in their name")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="print only our calls beside those of the checkout of this repository in DIR",
+    )
     args = parser.parse_args()
+    if not any(args.case in case.name for case in CASES):
+        parser.error(f"`--case` must be part of the name of a case. Got {args.case!r}.")
     warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)
-    facts = {"threads": args.threads, "repeats": args.repeats, "machine": machine()}
-    facts |= {"python": platform.python_version(), "versions": versions()}
-    if args.growth:
-        write("speed_growth", *growth(facts))
-    if args.training:
-        write("speed_training", *training(facts))
-    if not args.growth and not args.training:
-        speed(facts, args.case)
+    if args.against:
+        print(compare(args.against.resolve(), args.case, args.threads, args.repeats))
+        return
+    text, rows = speed(args.threads, args.repeats, args.case)
+    print(text)
+    if not args.case:
+        write("speed", text, ("case", "contender", "milliseconds", "note"), rows)
 
 
 if __name__ == "__main__":

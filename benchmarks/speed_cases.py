@@ -9,7 +9,9 @@ from time import perf_counter
 import numpy as np
 import torch
 from skorch import NeuralNetRegressor
-from torch import Tensor, nn
+from torch import nn
+
+from sk_mcdropout import MCDropoutRegressor
 
 N_DRAWS = 100
 
@@ -30,7 +32,7 @@ class Case:
 
 
 def dense(*widths, p=0.1):
-    """Answer a dense net with a dropout after each hidden layer."""
+    """Return a dense net with a dropout after each hidden layer."""
     layers = []
     for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(p)]
@@ -38,7 +40,7 @@ def dense(*widths, p=0.1):
 
 
 def convolutional():
-    """Answer a small convolutional net with a dropout before its last layer only."""
+    """Return a small convolutional net with a dropout before its last layer only."""
     first = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     second = [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
     last = [nn.Linear(32 * 7 * 7, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 1)]
@@ -58,19 +60,20 @@ class Encoder(nn.Module):
 
 
 def products(widths, net, x):
-    """Answer a function that does the matrix products alone that 100 draws need.
+    """Return a function that computes the matrix products alone that the draws need.
 
     The first layer is there once, each later one for each draw: as one product with the weights
     of the draws side by side, or as products of so many lines at once. For each layer the
-    fastest of these ways is taken.
+    fastest of these is taken.
     """
     steps = [_mm(len(x), widths[0], widths[1], 1)]
     for i in range(1, len(widths) - 1):
         lines = len(x) * N_DRAWS
-        ways = [_mm(n, *widths[i : i + 2], lines // n) for n in _lines_at_once(len(x))]
+        candidates = [_mm(n, *widths[i : i + 2], lines // n) for n in _lines_at_once(len(x))]
         if i == 1:
-            ways += [_mm(n, widths[1], widths[2] * N_DRAWS, len(x) // n) for n in _parts(len(x))]
-        steps.append(min(ways, key=_seconds))
+            beside = widths[2] * N_DRAWS
+            candidates += [_mm(n, widths[1], beside, len(x) // n) for n in _parts(len(x))]
+        steps.append(min(candidates, key=_seconds))
     return lambda: [step() for step in steps]
 
 
@@ -95,7 +98,7 @@ def _mm(n, inner, m, times):
 
 
 def _seconds(run):
-    """Answer about how long a product takes, from a tenth of it."""
+    """Return about how long a product takes, from a tenth of it."""
 
     def once():
         start = perf_counter()
@@ -106,7 +109,7 @@ def _seconds(run):
 
 
 def one_pass(net, x):
-    """Answer a function that makes one deterministic pass."""
+    """Return a function that makes one deterministic pass."""
     net.eval()
 
     def run():
@@ -117,14 +120,22 @@ def one_pass(net, x):
 
 
 def skorch_predict(net, x):
-    """Answer skorch's own ``predict``, which is one deterministic pass."""
+    """Return skorch's own ``predict``, which is one deterministic pass."""
     theirs = NeuralNetRegressor(net, verbose=0).initialize()
     return partial(theirs.predict, x.numpy())
 
 
-def draw_rows(case) -> Tensor:
-    """Answer the rows of a case."""
-    return torch.from_numpy(np.random.default_rng(0).normal(size=case.shape).astype(np.float32))
+def net_and_rows(case):
+    """Return the net of a case and its rows, both the same at every call."""
+    torch.manual_seed(0)
+    X = np.random.default_rng(0).normal(size=case.shape).astype(np.float32)
+    return case.net(), torch.from_numpy(X)
+
+
+def our_call(net, x):
+    """Return our public call."""
+    estimator = MCDropoutRegressor(net, n_draws=N_DRAWS, random_state=0).initialize()
+    return partial(estimator.predict, x.numpy(), return_std=True)
 
 
 _SMALL, _TWO, _MIDDLE, _WIDE = (8, 50, 1), (8, 50, 50, 1), (8, 256, 256, 1), (32, *[1024] * 3, 1)

@@ -1,11 +1,11 @@
-"""What people use instead: each rival answers the draws of a net for some rows.
+"""What people use instead: each rival makes the draws of a net for some rows.
 
-``RIVALS`` maps a name to a function that takes a net, the rows and the number of draws, and
-answers a function of some rows whose answer has the shape (n_draws, n_some_rows, n_targets).
+``RIVALS`` maps a name to a function that takes a net and the number of draws, and returns a
+function of some rows that returns draws of the shape (n_draws, n_some_rows, n_targets), or their
+mean and standard deviation.
 """
 
 import copy
-from importlib.metadata import version
 
 import torch
 from skorch import NeuralNetRegressor
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def _dropouts_on(net):
-    """Answer a copy of the net in eval mode with its dropout modules in training mode."""
+    """Return a copy of the net in eval mode with its dropout modules in training mode."""
     net = copy.deepcopy(net).eval()
     attention = any(isinstance(m, nn.MultiheadAttention) for m in net.modules())
     for module in net.modules():
@@ -63,15 +63,15 @@ def torch_uncertainty(net, n_draws):
 
 
 def lightning_uq_box(net, n_draws):
-    """Call the ``predict_step`` of lightning-uq-box, which answers no draws but their summary."""
+    """Call the ``predict_step`` of lightning-uq-box, which returns no draws but their summary."""
     _without_torchvision_operators()
     from lightning_uq_box.uq_methods import MCDropoutRegression
 
     theirs = MCDropoutRegression(copy.deepcopy(net), n_draws, nn.MSELoss())
 
     def run(x):
-        answer = theirs.predict_step(x)
-        return answer["pred"].reshape(-1), answer["pred_uct"].reshape(-1)
+        step = theirs.predict_step(x)
+        return step["pred"].reshape(-1), step["pred_uct"].reshape(-1)
 
     return run
 
@@ -104,7 +104,7 @@ def batchbald_redux(net, n_draws):
             return self.each(x)
 
     rewritten = Rewritten()
-    # Its ``train`` answers None, which ``eval`` cannot go on with.
+    # Its ``train`` returns None, which ``eval`` cannot go on with.
     for module in rewritten.modules():
         module.training = False
 
@@ -144,24 +144,9 @@ RIVALS = {
 REWRITTEN = "batchbald_redux"
 # One of its passes takes so long that a few are timed, and their time is multiplied.
 FEW_DRAWS = {"skorch loop": 5}
+PACKAGES = ("baal", "torch-uncertainty", "lightning-uq-box", "batchbald_redux")
 
 
 def draws_to_time(name, rival_draws, n_draws):
-    """Answer how many draws of a rival are timed: all where they have a part in common."""
+    """Return how many draws of a rival are timed: all where they have a part in common."""
     return n_draws if name == REWRITTEN else min(rival_draws, FEW_DRAWS.get(name, n_draws))
-
-
-PACKAGES = ("sk-mcdropout", "torch", "skorch", "scikit-learn", "numpy")
-
-
-def versions():
-    """Answer the versions of the packages, or that they are not there."""
-
-    def of(name):
-        try:
-            return f"{name} {version(name)}"
-        except Exception:
-            return f"{name} missing"
-
-    rivals = [n for n in RIVALS if n in ("baal", "torch-uncertainty", "lightning-uq-box")]
-    return ", ".join(of(name) for name in (*PACKAGES, *rivals, "batchbald_redux"))

@@ -1,12 +1,17 @@
-"""The time of ``fit`` for the net 8-50-50-1, beside other ways to train it."""
+"""Time ``fit`` of the net 8-50-50-1 against other trainers of the same net.
 
-import statistics
+``python benchmarks/speed_training.py`` times them in turn, and writes ``speed_training.md`` and
+``speed_training.csv`` beside this file.
+"""
+
+import argparse
 import warnings
-from time import perf_counter
+from functools import partial
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
+from _report import intro, markdown, write
+from _timing import medians_in_turn
 from sklearn.neural_network import MLPRegressor
 from skorch import NeuralNetRegressor
 from speed_cases import dense
@@ -23,13 +28,6 @@ INTRO = """\
 {threads} threads; medians of {repeats}, all in turn in one run. The hand-written loop takes its
 rows by `torch.randperm`, makes fused steps and adds up the losses, which skorch and we also
 report; `MLPRegressor` has no dropout, and Adam.
-
-Command: `python benchmarks/speed.py --training`
-
-Made with Python {python}, {versions}, on {machine}.
-
-| | seconds | microseconds for a step | ours is |
-|---|---:|---:|---|
 """
 
 
@@ -83,7 +81,7 @@ def scikit_learn(net, X, y):
     theirs.fit(X, y)
 
 
-WAYS = {
+TRAINERS = {
     "`MCDropoutRegressor.fit`": ours,
     "skorch's `NeuralNetRegressor.fit`": skorch_fit,
     "hand-written loop": hand_loop,
@@ -93,30 +91,10 @@ WAYS = {
 TARGETS = {"skorch's `NeuralNetRegressor.fit`": 1 / 2, "hand-written loop": 1.2}
 
 
-def training(facts):
-    """Answer the Markdown and the table."""
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(N_ROWS, 8)).astype(np.float32)
-    y = (X @ rng.normal(size=8) + rng.normal(size=N_ROWS)).astype(np.float32)
-    times = {name: [] for name in WAYS}
-    for repeat in range(facts["repeats"] + 1):
-        for name, way in WAYS.items():
-            torch.manual_seed(0)
-            net = dense(8, 50, 50, 1)
-            start = perf_counter()
-            way(net, X, y)
-            if repeat:  # the first round warms up
-                times[name].append(perf_counter() - start)
-    median = {name: statistics.median(some) for name, some in times.items()}
-    fit = next(iter(median.values()))
-    text = INTRO.format(n_rows=N_ROWS, batch=BATCH, n_epochs=N_EPOCHS, **facts)
-    table = [("way", "seconds", "ours_over_this")]
-    for name, time in median.items():
-        step = 1e6 * time / N_EPOCHS / -(-N_ROWS // BATCH)
-        text += f"| {name} | {time:.3g} | {step:.0f} | {_compared(name, fit / time)} |\n"
-        table.append((name.replace("`", ""), f"{time:.4g}", f"{fit / time:.3g}"))
-    return text, table
+def train(trainer, X, y):
+    """Train a net that has the same weights at every call."""
+    torch.manual_seed(0)
+    trainer(dense(8, 50, 50, 1), X, y)
 
 
 def _compared(name, ratio):
@@ -124,3 +102,33 @@ def _compared(name, ratio):
         return "" if ratio == 1 else f"{ratio:.2f} times this"
     met = "met" if ratio <= TARGETS[name] else "**not met**"
     return f"{ratio:.2f} times this (at most {TARGETS[name]:g}: {met})"
+
+
+def main():
+    """Run the benchmark and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(args.threads)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(N_ROWS, 8)).astype(np.float32)
+    y = (X @ rng.normal(size=8) + rng.normal(size=N_ROWS)).astype(np.float32)
+    calls = {name: partial(train, trainer, X, y) for name, trainer in TRAINERS.items()}
+    times = medians_in_turn(calls, args.repeats)
+    fit = next(iter(times.values()))
+    table, lines = [], []
+    for name, time in times.items():
+        step = 1e6 * time / N_EPOCHS / -(-N_ROWS // BATCH)
+        table.append((name.replace("`", ""), f"{time:.4g}", f"{fit / time:.3g}"))
+        lines.append((name, f"{time:.3g}", f"{step:.0f}", _compared(name, fit / time)))
+    text = INTRO.format(n_rows=N_ROWS, batch=BATCH, n_epochs=N_EPOCHS, **vars(args))
+    text = intro(text, "speed_training.py")
+    text += markdown(("", "seconds", "microseconds for a step", "ours is"), lines, "lrrl")
+    print(text)
+    write("speed_training", text, ("way", "seconds", "ours_over_this"), table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Uncertainty on real data: noise models raw and calibrated, beside two of scikit-learn's models.
+"""Score noise models, raw and calibrated, on real data beside two of scikit-learn's models.
 
 ``python benchmarks/uci_uncertainty.py --data FOLDER`` reads the ``.npz`` files of FOLDER (arrays
 ``X``, ``y`` and the official ``train_index`` and ``test_index``, a row for each split) and writes
@@ -6,12 +6,12 @@
 """
 
 import argparse
-import csv
-import os
 import warnings
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from _report import intro, markdown, write
 from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -19,7 +19,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
-from uci_rmse import BOSTON, versions_and_machine
+from uci_rmse import BOSTON
 
 from sk_mcdropout import MCDropoutRegressor
 from sk_mcdropout.metrics import crps_draws, crps_normal
@@ -31,7 +31,7 @@ CALIBRATIONS = {None: ("std", "conformal")}
 MORE_CALIBRATIONS = ("std", "isotonic", "conformal")
 GP_ROWS = 1000
 METRICS = ("rmse", "nll", "crps", "coverage", "width")
-BASELINES = ("Gaussian process", "gradient boosting")
+COLUMNS = ("model", "calibration", "RMSE", "NLL", "CRPS", "90 % coverage", "width")
 
 INTRO = """\
 # Uncertainty on real data
@@ -50,16 +50,11 @@ Raw, all rows of training are trained on. To be calibrated, the net is trained o
 and calibrated with the other 20 %; no test row is ever used. `noise="estimate"` finds the noise by
 five folds of what it trains on. Isotonic and conformal calibration give no density, and conformal
 calibration no draws, so there is no NLL or CRPS.
-
-Command: `{threads}python benchmarks/uci_uncertainty.py --data FOLDER`
-
-{versions}
-
 """
 
 
 def scores(y, mean=None, interval=None, nll=None, crps=None):
-    """Answer the figures of one split, None where there are none."""
+    """Return the scores of one split, None where there are none."""
     inside = (interval[:, 0] <= y) & (y <= interval[:, 1])
     return {
         "rmse": np.sqrt(np.mean((y - mean) ** 2)),
@@ -70,8 +65,8 @@ def scores(y, mean=None, interval=None, nll=None, crps=None):
     }
 
 
-def of_net(net, X, y):
-    """Answer the figures of our regressor, as it is calibrated."""
+def net_scores(net, X, y):
+    """Return the scores of our regressor, as it is calibrated."""
     kept = getattr(net, "calibration_", None)
     method = kept.method if kept is not None else None
     nll = crps = None
@@ -85,20 +80,20 @@ def of_net(net, X, y):
     return scores(y, net.predict(X), net.predict_interval(X, COVERAGE), nll, crps)
 
 
-def nets(X, y, X_test, y_test):
-    """Yield the name and the figures of each setting of our regressor."""
+def our_scores(X, y, X_test, y_test):
+    """Yield the name and the scores of each setting of our regressor."""
     X_fit, X_held, y_fit, y_held = train_test_split(X, y, test_size=0.2, random_state=0)
     for noise in (None, "estimate", "heteroscedastic"):
         net = MCDropoutRegressor(noise=noise, random_state=0)
-        yield (f"noise={noise!r}", "raw"), of_net(net.fit(X, y), X_test, y_test)
+        yield (f"noise={noise!r}", "raw"), net_scores(net.fit(X, y), X_test, y_test)
         net.fit(X_fit, y_fit)
         for method in CALIBRATIONS.get(noise, MORE_CALIBRATIONS):
             net.calibrate(X_held, y_held, method)
-            yield (f"noise={noise!r}", method), of_net(net, X_test, y_test)
+            yield (f"noise={noise!r}", method), net_scores(net, X_test, y_test)
 
 
-def process(X, y, X_test, y_test):
-    """Answer the figures of a Gaussian process whose kernel is tuned by its likelihood."""
+def gaussian_process(X, y, X_test, y_test):
+    """Return the scores of a Gaussian process whose kernel is tuned by its likelihood."""
     rows = np.random.default_rng(0).permutation(len(X))[:GP_ROWS]
     kernel = ConstantKernel() * RBF(np.ones(X.shape[1]), (1e-2, 1e3)) + WhiteKernel()
     model = GaussianProcessRegressor(kernel, normalize_y=True).fit(X[rows], y[rows])
@@ -109,8 +104,8 @@ def process(X, y, X_test, y_test):
     return scores(y_test, mean, interval, nll, crps_normal(y_test, mean, std))
 
 
-def boosting(X, y, X_test, y_test):
-    """Answer the figures of three quantiles, each by a model of its own."""
+def gradient_boosting(X, y, X_test, y_test):
+    """Return the scores of three quantiles, each by a model of its own."""
     low, median, high = (
         HistGradientBoostingRegressor(loss="quantile", quantile=level, random_state=0)
         .fit(X, y)
@@ -118,6 +113,9 @@ def boosting(X, y, X_test, y_test):
         for level in ((1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2)
     )
     return scores(y_test, median, np.column_stack([low, high]))
+
+
+BASELINES = {"Gaussian process": gaussian_process, "gradient boosting": gradient_boosting}
 
 
 def measure(path):
@@ -132,15 +130,15 @@ def measure(path):
         scaler = StandardScaler().fit(data["X"][train])
         X, X_test = scaler.transform(data["X"][train]), scaler.transform(data["X"][test])
         parts = X, data["y"][train], X_test, data["y"][test]
-        for key, figures in nets(*parts):
-            found.setdefault(key, []).append(figures)
-        for name, model in zip(BASELINES, (process, boosting), strict=True):
-            found.setdefault((name, ""), []).append(model(*parts))
+        for key, of_split in our_scores(*parts):
+            found.setdefault(key, []).append(of_split)
+        for name, baseline in BASELINES.items():
+            found.setdefault((name, ""), []).append(baseline(*parts))
         print(f"{path.stem}: split {split + 1} of {n_splits}", flush=True)
     for (model, calibration), splits in found.items():
         row = {"set": path.stem, "splits": n_splits, "model": model, "calibration": calibration}
         for metric in METRICS:
-            values = [figures[metric] for figures in splits]
+            values = [of_split[metric] for of_split in splits]
             known = values[0] is not None
             row[metric] = round(float(np.mean(values)), 4) if known else ""
             error = np.std(values, ddof=1) / np.sqrt(n_splits) if known else ""
@@ -148,54 +146,47 @@ def measure(path):
         yield row
 
 
-def as_markdown(rows):
-    """Answer the table of one set."""
+def as_cells(row):
+    """Return a row as the cells of a line of the Markdown table."""
+    cells = [f"`{row['model']}`" if "=" in row["model"] else row["model"], row["calibration"]]
+    for metric in METRICS:
+        value, error = row[metric], row[f"{metric}_se"]
+        digits = 3 if metric == "coverage" else 2
+        cells.append("" if value == "" else f"{value:.{digits}f} ± {error:.{digits}f}")
+    return cells
+
+
+def set_table(rows):
+    """Return the Markdown table of one set."""
     name = rows[0]["set"]
     mark = r" \*" if name == "boston" else ""
-    lines = [f"## {name}{mark}, {rows[0]['splits']} splits\n"]
-    lines += ["| model | calibration | RMSE | NLL | CRPS | 90 % coverage | width |"]
-    lines += ["|---|---|---:|---:|---:|---:|---:|"]
-    for row in rows:
-        cells = [f"`{row['model']}`" if "=" in row["model"] else row["model"], row["calibration"]]
-        for metric in METRICS:
-            value, error = row[metric], row[f"{metric}_se"]
-            digits = 3 if metric == "coverage" else 2
-            cells.append("" if value == "" else f"{value:.{digits}f} ± {error:.{digits}f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n"
+    table = markdown(COLUMNS, map(as_cells, rows), "llrrrrr")
+    return f"## {name}{mark}, {rows[0]['splits']} splits\n\n{table}\n"
 
 
-def verdict(tables):
-    """Say which settings cover between 0.87 and 0.93 on how many sets."""
-    counts = {}
-    for row in (row for rows in tables for row in rows):
-        key = " ".join(filter(None, (row["model"], row["calibration"])))
-        counts.setdefault(key, []).append((row["set"], row["coverage"]))
-    lines = [
-        f"## Coverage within {LOW} and {HIGH}\n",
-        "| model | sets | others |",
-        "|---|---:|---|",
-    ]
-    for key, of_sets in counts.items():
-        outside = [(name, value) for name, value in of_sets if not LOW <= value <= HIGH]
-        others = ", ".join(f"{name} {value:.3f}" for name, value in outside)
-        lines.append(f"| {key} | {len(of_sets) - len(outside)} of {len(of_sets)} | {others} |")
-    return "\n".join(lines) + "\n"
+def coverage_table(tables):
+    """Return the Markdown table of the sets on which a setting covers as much as it should."""
+    coverages = {}
+    for row in chain.from_iterable(tables):
+        setting = " ".join(filter(None, (row["model"], row["calibration"])))
+        coverages.setdefault(setting, {})[row["set"]] = row["coverage"]
+    lines = []
+    for setting, of_sets in coverages.items():
+        outside = {name: value for name, value in of_sets.items() if not LOW <= value <= HIGH}
+        others = ", ".join(f"{name} {value:.3f}" for name, value in outside.items())
+        lines.append((setting, f"{len(of_sets) - len(outside)} of {len(of_sets)}", others))
+    table = markdown(("model", "sets", "others"), lines, "lrl")
+    return f"## Coverage within {LOW} and {HIGH}\n\n{table}\n"
 
 
-def write(tables, out):
-    """Write what is known so far."""
-    threads = "OMP_NUM_THREADS=1 " if os.environ.get("OMP_NUM_THREADS") == "1" else ""
-    head = INTRO.format(
-        gp_rows=GP_ROWS, test_rows=TEST_ROWS, threads=threads, versions=versions_and_machine()
-    )
-    boston = BOSTON if any(rows[0]["set"] == "boston" for rows in tables) else ""
-    text = head + verdict(tables) + "\n" + "".join(map(as_markdown, tables)) + boston.lstrip()
-    out.write_text(text, encoding="utf-8")
-    with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, tables[0][0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for rows in tables for row in rows)
+def write_tables(tables):
+    """Write the tables of the sets that are done."""
+    text = INTRO.format(gp_rows=GP_ROWS, test_rows=TEST_ROWS)
+    text = intro(text, "uci_uncertainty.py --data FOLDER") + coverage_table(tables)
+    text += "".join(map(set_table, tables))
+    text += BOSTON.lstrip() if any(rows[0]["set"] == "boston" for rows in tables) else ""
+    rows = [row.values() for row in chain.from_iterable(tables)]
+    write("uci_uncertainty", text, tables[0][0], rows)
 
 
 def main():
@@ -207,7 +198,7 @@ def main():
     tables = []
     for path in sorted(args.data.glob("*.npz")):
         tables.append(list(measure(path)))
-        write(tables, Path(__file__).with_suffix(".md"))
+        write_tables(tables)
 
 
 if __name__ == "__main__":
