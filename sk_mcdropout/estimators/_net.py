@@ -1,5 +1,6 @@
 """A skorch net that is a scikit-learn estimator and draws with its dropout on."""
 
+import math
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -25,10 +26,13 @@ from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_dec
 from ._validation import (
     TABLE,
     cast,
+    check_flat,
+    check_is_data,
     check_params,
     first_output,
     is_plain_table,
     is_table,
+    pair_of_a_dataset,
     takes_columns,
 )
 
@@ -121,7 +125,7 @@ class MCDropoutNet(NeuralNet):
             if start:
                 self._learn_widths(X)
                 self.initialize()
-            X = cast(X, self.module_) if isinstance(X, np.ndarray) else X
+            X = cast(X, self.module_)
             self._before_training(X, y, start, fit_params)
         except Exception:
             self.__dict__.clear()
@@ -174,14 +178,18 @@ class MCDropoutNet(NeuralNet):
         return self
 
     def _learn_widths(self, X: Any) -> None:
-        """Learn from a tensor or a dataset what the default net must know."""
+        """Learn from a tensor or a dataset what the default net must know; refuse images."""
         if not isinstance(self.module, type) or not issubclass(self.module, MLP):
             return
+        shape = np.shape(X) if isinstance(X, np.ndarray | Tensor) else ()
         if isinstance(X, Tensor) and X.ndim > 1:
             self.n_features_in_ = X.shape[1]
         elif is_dataset(X) and not isinstance(X, IterableDataset):
-            x, y = X[0]
-            self.n_features_in_, self.n_outputs_ = np.size(x), np.size(y)
+            x, y = pair_of_a_dataset(X)
+            self.n_features_in_, self.n_outputs_ = math.prod(np.shape(x)), math.prod(np.shape(y))
+            shape = (len(X), *np.shape(x))
+        if "n_features" not in self.get_params_for("module"):
+            check_flat(shape)
 
     def _widths(self) -> dict[str, int]:
         if not hasattr(self, "n_features_in_"):
@@ -220,6 +228,7 @@ class MCDropoutNet(NeuralNet):
     def _check_training_data(self, X: Any, y: Any, start: bool) -> tuple[Any, Any]:
         if y is None and (is_dataset(X) or self.iterator_train is not DataLoader):
             return X, y
+        check_is_data(X)
         if not is_table(X) or takes_columns(self.module, X):
             self.check_data(X, y)
             return X, y
@@ -236,10 +245,11 @@ class MCDropoutNet(NeuralNet):
         return validate_data(self, X, reset=reset, **TABLE)
 
     def _check_inputs(self, X: Any) -> Any:
-        """Validate and cast a table; leave alone what is skorch's."""
+        """Validate a table and cast it, or a tensor; leave alone what else is skorch's."""
         self.check_is_fitted()
+        check_is_data(X)
         if not is_table(X) or takes_columns(self.module, X):
-            return X
+            return cast(X, self.module_)
         return cast(self._check_table(X), self.module_)
 
     # -- what skorch does for each batch -------------------------------------------------------

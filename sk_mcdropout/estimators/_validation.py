@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 __all__ = [
     "TABLE",
@@ -22,11 +23,14 @@ __all__ = [
     "Real",
     "StrOptions",
     "cast",
+    "check_flat",
+    "check_is_data",
     "check_params",
     "check_shares",
     "first_output",
     "is_plain_table",
     "is_table",
+    "pair_of_a_dataset",
     "takes_columns",
 ]
 
@@ -43,9 +47,43 @@ def is_table(X: Any) -> bool:
         return True
     if isinstance(X, torch.utils.data.Dataset | Tensor | Mapping):
         return False
-    if isinstance(X, list | tuple) and len(X):
-        return not (isinstance(X[0], Tensor) or (hasattr(X[0], "shape") and np.ndim(X[0]) > 0))
+    if isinstance(X, list | tuple) and len(X) and hasattr(X[0], "shape"):
+        return all(not isinstance(part, Tensor) and np.ndim(part) < 2 for part in X)
     return True
+
+
+def check_is_data(X: Any) -> None:
+    """Refuse a loader, since the net makes its own of the data."""
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            "X must be data or a dataset, of which the net makes its batches by itself. Got a "
+            f"{type(X).__name__}. Pass its dataset, `loader.dataset`, and give the net "
+            "`batch_size`."
+        )
+
+
+def check_flat(shape: tuple[int, ...]) -> None:
+    """Refuse images and the like for the default net."""
+    if len(shape) > 2:
+        raise ValueError(
+            "X must have two axes for the default net. Got an X of shape "
+            f"{tuple(shape)}. Give a `module` for it, such as a convolutional one, or pass "
+            "`X.reshape(len(X), -1)`."
+        )
+
+
+def pair_of_a_dataset(dataset: Any) -> tuple[Any, Any]:
+    """Return inputs and target of the first row of a dataset; refuse one without targets."""
+    row = dataset[0]
+    pair = isinstance(row, tuple | list) and len(row) == 2
+    if not pair or getattr(dataset, "y", row) is None:
+        length = f" of {len(row)}" if isinstance(row, tuple | list) else ""
+        without = "without targets" if pair else f"whose rows are a {type(row).__name__}{length}"
+        raise ValueError(
+            "the rows of a dataset must be pairs of inputs and target. Got a "
+            f"{type(dataset).__name__} {without}. Pass a dataset such as `TensorDataset(X, y)`."
+        )
+    return row[0], row[1]
 
 
 def is_plain_table(X: Any) -> bool:
@@ -68,34 +106,62 @@ def first_output(output):
 
 
 def takes_columns(module: Any, X: Any) -> bool:
-    """Return whether the module's ``forward`` takes the columns of the frame X by their names."""
+    """Return whether the module's ``forward`` takes the columns of the frame X by their names.
+
+    A frame whose only column has the name of the first parameter is a table of one column.
+    """
     if not hasattr(X, "columns") or not hasattr(module, "forward"):
         return False
-    return set(map(str, X.columns)) <= set(signature(module.forward).parameters)
+    columns = set(map(str, X.columns))
+    parameters = list(signature(module.forward).parameters)[isinstance(module, type) :]
+    return columns <= set(parameters) and columns != set(parameters[:1])
 
 
-def cast(X: np.ndarray, module: nn.Module) -> np.ndarray:
-    """Cast a validated array to the dtype of a module's parameters.
+def cast(X: Any, module: nn.Module) -> Any:
+    """Cast a validated array, a sparse matrix or a tensor to the dtype of a module's parameters.
 
-    Integers stay integers if the module has an embedding to look them up in.
+    Integers stay integers if the module has an embedding to look them up in. Anything else is
+    returned as it is.
     """
+    if isinstance(X, Tensor):
+        return _cast_tensor(X, module)
+    if not isinstance(X, np.ndarray):
+        return X
     if X.dtype.kind in "iu" and _has_embedding(module):
         dtype: np.dtype[Any] = np.dtype(np.int64)
     else:
-        floats = (p.dtype for p in module.parameters() if p.is_floating_point())
         # numpy knows no bfloat16: such a module gets single precision and casts for itself.
-        dtype = np.dtype(_NUMPY_DTYPES.get(next(floats, torch.float32), np.float32))
+        dtype = np.dtype(_NUMPY_DTYPES.get(_dtype_of(module), np.float32))
     with np.errstate(over="ignore"):
         narrow = np.require(X, dtype=dtype, requirements=["C", "W"])
     if narrow.dtype.itemsize < X.dtype.itemsize and not np.isfinite(narrow).all():
-        raise ValueError(
-            f"the values of X must fit into the net's {narrow.dtype}. Got a largest magnitude of "
-            f"{float(np.abs(X).max())!r}. Scale X, or give the net parameters of higher precision."
-        )
+        raise _too_large(str(narrow.dtype), float(np.abs(X).max()))
     return narrow
 
 
+def _cast_tensor(x: Tensor, module: nn.Module) -> Tensor:
+    if x.is_complex() or x.layout is not torch.strided:
+        return x
+    whole = not x.is_floating_point() and x.dtype is not torch.bool
+    narrow = x.to(torch.int64 if whole and _has_embedding(module) else _dtype_of(module))
+    if narrow.element_size() < x.element_size() and narrow.isinf().any() and not x.isinf().any():
+        raise _too_large(str(narrow.dtype).removeprefix("torch."), float(x.abs().max()))
+    return narrow
+
+
+def _too_large(dtype: str, largest: float) -> ValueError:
+    return ValueError(
+        f"the values of X must fit into the net's {dtype}. Got a largest magnitude of "
+        f"{largest!r}. Scale X, or give the net parameters of higher precision."
+    )
+
+
 _NUMPY_DTYPES: dict[torch.dtype, type] = {torch.float64: np.float64, torch.float16: np.float16}
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return next(floats, torch.float32)
 
 
 def _has_embedding(module: nn.Module) -> bool:

@@ -31,6 +31,17 @@ class Sum(nn.Module):
         return self.net(left + right if X is None else X[0] + X[1])
 
 
+class NamedX(nn.Module):
+    """Takes one input, which it calls X."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, X):
+        return self.net(X)
+
+
 class Columns(nn.Module):
     """Takes the columns of a frame by their names."""
 
@@ -124,6 +135,22 @@ def test_a_target_trains_as_the_array_of_its_numbers(X, y, fitted, form):
     assert_allclose(small_net().fit(X, form(y)).predict(X), factor * fitted.predict(X), rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", [list, tuple])
+def test_a_list_of_arrays_of_one_axis_is_a_table_of_rows(X, y, fitted, form):
+    net = small_net().fit(form(X), y)
+    assert net.n_features_in_ == 3
+    assert_array_equal(net.predict(form(X)), fitted.predict(X))
+
+
+@pytest.mark.parametrize("module", [MLP, NamedX, NamedX()])
+def test_a_frame_of_one_column_named_X_is_a_table(X, y, module):
+    frame = pd.DataFrame({"X": X[:, 0]})
+    net = small_net(module).fit(frame, y)
+    assert list(net.feature_names_in_) == ["X"]
+    plain = small_net(module).fit(X[:, :1], y)
+    assert_array_equal(net.predict(frame), plain.predict(X[:, :1]))
+
+
 @each_frame
 def test_the_names_of_the_features_are_remembered_and_checked(X, y, frame):
     net = small_net().fit(frame(dict(zip("abc", X.T, strict=True))), y)
@@ -212,6 +239,97 @@ def test_a_dataset_trains_on_its_target_as_it_is_and_tells_the_widths(X, y):
     Y = np.column_stack([y, -y]).astype(np.float32)
     net = small_net().fit(Dataset(X.astype(np.float32), Y), None)
     assert_array_equal(net.predict(X), small_net(normalize_y=False).fit(X, Y).predict(X))
+
+
+@pytest.mark.parametrize("form", [TensorDataset, Dataset])
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_a_dataset_of_tensors_tells_the_default_net_its_widths(X, y, form, n_targets):
+    x = torch.from_numpy(X.astype(np.float32))
+    Y = torch.from_numpy(np.column_stack([y, -y])[:, :n_targets].astype(np.float32))
+    net = small_net().fit(form(x, Y), None)
+    assert (net.n_features_in_, net.n_outputs_) == (3, n_targets)
+    expected = small_net(normalize_y=False).fit(X, Y.numpy()).predict(X)
+    assert_allclose(net.predict(X), expected.reshape(net.predict(X).shape), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (TensorDataset, r"Got a TensorDataset whose rows are a tuple of 1\. Pass"),
+        (
+            Dataset,
+            r"Got a Dataset without targets\. Pass a dataset such as `TensorDataset\(X, y\)`",
+        ),
+        (lambda x: Subset(x, range(9)), r"Got a Subset whose rows are a Tensor\. Pass"),
+    ],
+)
+def test_a_dataset_without_targets_says_so(X, form, said):
+    data = form(torch.from_numpy(X.astype(np.float32)))
+    with pytest.raises(ValueError, match=f"must be pairs of inputs and target. {said}"):
+        small_net().fit(data, None)
+
+
+TENSORS = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int8]
+
+
+@pytest.mark.parametrize("dtype", TENSORS)
+def test_tensors_of_all_dtypes_train_and_predict_as_the_array(X, y, fitted, dtype):
+    x = torch.from_numpy(X).to(dtype)
+    net = small_net().fit(x, y)
+    assert_array_equal(net.predict(x), fitted.predict(X))
+    assert_allclose(net.predict(x, True)[1], fitted.predict(X, True)[1], rtol=1e-5)
+    assert_allclose(net.draws(x), fitted.draws(X), rtol=1e-5)
+    assert_allclose(net.predict_interval(x), fitted.predict_interval(X), rtol=1e-5)
+    assert_allclose(net.partial_fit(x, y).predict(X), fitted_twice(X, y).predict(X), rtol=1e-5)
+
+
+def fitted_twice(X, y):
+    return small_net().fit(X, y).partial_fit(X, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_tensors_of_integers_reach_an_embedding(y, dtype):
+    module = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(8, 1))
+    codes = torch.from_numpy(np.random.default_rng(0).integers(0, 5, size=(40, 2)))
+    net = small_net(module).fit(codes.to(dtype), y)
+    assert_allclose(net.predict(codes.to(dtype)), net.predict(codes.numpy()), rtol=1e-5)
+
+
+def test_a_tensor_that_does_not_fit_into_single_precision_is_refused(X, y, fitted):
+    x = torch.from_numpy(np.where(X == 3, 1e300, X))
+    match = r"must fit into the net's float32. Got a largest magnitude of 1e\+300\. Scale X"
+    with pytest.raises(ValueError, match=match):
+        small_net().fit(x, y)
+    with pytest.raises(ValueError, match=match):
+        fitted.predict(x)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict"])
+def test_a_loader_is_refused_for_its_dataset(X, y, fitted, method):
+    loader = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), batch_size=4)
+    args = (loader,) if method == "predict" else (loader, None)
+    with pytest.raises(TypeError, match=r"Got a DataLoader\. Pass its dataset, `loader.dataset`"):
+        getattr(fitted, method)(*args)
+
+
+IMAGES = {
+    "array": lambda images, y: (images, y),
+    "tensor": lambda images, y: (torch.from_numpy(images), y),
+    "dataset": lambda images, y: (Dataset(images.astype(np.float32), y), None),
+}
+
+
+@pytest.mark.parametrize("form", IMAGES.values(), ids=IMAGES)
+def test_images_into_the_default_net_are_refused_before_training(y, form):
+    images = np.random.default_rng(0).normal(size=(40, 2, 5, 5))
+    net = small_net()
+    before = set(vars(net))
+    match = r"Got an X of shape \(40, 2, 5, 5\)\. Give a `module` .*`X.reshape\(len\(X\), -1\)`"
+    with pytest.raises(ValueError, match=match):
+        net.fit(*form(images, y))
+    assert set(vars(net)) == before
+    flat = images.reshape(len(images), -1)
+    assert net.fit(flat, y).predict(flat).shape == (40,)
 
 
 INPUT_SETS = {
