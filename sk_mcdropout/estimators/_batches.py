@@ -12,7 +12,15 @@ from skorch.utils import multi_indexing
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
 
-__all__ = ["BatchDataset", "BatchLoader", "OneBatch", "as_is", "batch_loader", "by_rows"]
+__all__ = [
+    "BatchDataset",
+    "BatchLoader",
+    "OneBatch",
+    "as_is",
+    "batch_loader",
+    "by_rows",
+    "dense_chunks",
+]
 
 
 class BatchDataset(Dataset):
@@ -94,7 +102,7 @@ class BatchLoader(DataLoader):
             yield from zip(X.split(size), y.split(size), strict=True)
 
 
-# Bytes of the rows that a `BatchLoader` fetches at once.
+# Bytes of the rows that are fetched, or made dense, at once.
 _FETCHED = 32 * 2**20
 
 
@@ -128,8 +136,27 @@ def _take(data: Any, rows: np.ndarray, indexing: Any) -> Any:
     """Take rows; of a table, without the checks that scikit-learn makes each time."""
     if type(data) is np.ndarray or isinstance(data, Tensor):
         return data[rows]
-    data = multi_indexing(data, rows, indexing)
-    return data.toarray() if sparse.issparse(data) else data
+    if sparse.issparse(data):
+        return data[rows].toarray()
+    return multi_indexing(data, rows, indexing)
+
+
+def dense_chunks(X: Any) -> Iterator[Tensor]:
+    """Yield the rows of a sparse matrix as tensors, some at a time.
+
+    Parameters
+    ----------
+    X : sparse matrix or array of shape (n_samples, n_features)
+        The rows, in a format whose rows can be taken.
+
+    Yields
+    ------
+    Tensor of shape (n_some_samples, n_features)
+        The next rows: 32 MiB of them.
+    """
+    at_once = max(1, _FETCHED // max(1, X.shape[1] * X.dtype.itemsize))
+    for start in range(0, X.shape[0], at_once):
+        yield torch.from_numpy(X[start : start + at_once].toarray())
 
 
 def _as_tensors(data: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, validate_data
 from skorch import NeuralNet
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
 from sk_mcdropout.sampling import Draws, first_rows, forked_generators, one_mask_for_all_steps
 
-from ._batches import BatchDataset, OneBatch, batch_loader, by_rows
+from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
 from ._validation import (
     TABLE,
@@ -65,6 +66,11 @@ class MCDropoutNet(NeuralNet):
             if not self.__dict__[name]:
                 del self.__dict__[name]
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def _get_param_names(self):
         return [name for name in super()._get_param_names() if not name.startswith("_")]
 
@@ -81,9 +87,9 @@ class MCDropoutNet(NeuralNet):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Training inputs; whatever else skorch takes (a ``Dataset``, tensors, a mapping or
-            list of inputs) is passed on to it.
+        X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, ...)
+            Training inputs; sparse ones are made dense batch by batch. Whatever else skorch takes
+            (a ``Dataset``, tensors, a mapping or list of inputs) is passed on to it.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets; None if X is a ``Dataset``.
         **fit_params : dict
@@ -371,9 +377,12 @@ class MCDropoutNet(NeuralNet):
         return [part for part in parts if isinstance(part, nn.Module)]
 
     def _inputs(self, X: Any, y: Any = None) -> Iterator[Any]:
-        """Yield the inputs as tensors: a table at once, anything else batch by batch."""
+        """Yield the inputs as tensors: a dense table at once, anything else batch by batch."""
         if isinstance(X, np.ndarray) and self._reads_plainly():
             yield torch.from_numpy(X)
+            return
+        if sparse.issparse(X) and self._reads_plainly():
+            yield from dense_chunks(X)
             return
         for batch in self.get_iterator(self.get_dataset(X, y), training=False):
             x = unpack_data(batch)[0]

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 # How scikit-learn is to validate a table; images and sequences have more than two axes.
-TABLE: dict[str, Any] = {"dtype": "numeric", "allow_nd": True}
+TABLE: dict[str, Any] = {"dtype": "numeric", "allow_nd": True, "accept_sparse": "csr"}
 
 
 def is_table(X: Any) -> bool:
@@ -118,13 +118,16 @@ def takes_columns(module: Any, X: Any) -> bool:
 
 
 def cast(X: Any, module: nn.Module) -> Any:
-    """Cast a validated array, a sparse matrix or a tensor to the dtype of a module's parameters.
+    """Cast a validated array, a sparse one or a tensor to the dtype of a module's parameters.
 
     Integers stay integers if the module has an embedding to look them up in. Anything else is
     returned as it is.
     """
     if isinstance(X, Tensor):
         return _cast_tensor(X, module)
+    if sparse.issparse(X):
+        values = cast(X.data, module)
+        return type(X)((values, X.indices, X.indptr), shape=X.shape)
     if not isinstance(X, np.ndarray):
         return X
     if X.dtype.kind in "iu" and _has_embedding(module):

@@ -73,9 +73,21 @@ BAD_X = {
     "one axis": (X[0], ValueError, "Expected 2D array, got 1D array"),
     "a number": (3.5, ValueError, "Expected 2D array, got scalar array instead:\narray=3.5"),
     "ragged": ([[1.0, 2.0, 3.0], [1.0]], ValueError, "inhomogeneous shape"),
-    "sparse matrix": (sparse.csr_matrix(X), TypeError, "Sparse data was passed for X"),
-    "sparse array": (sparse.csr_array(X), TypeError, "Sparse data was passed for X"),
-    "sparse mapping": (sparse.dok_array(X), TypeError, "Sparse data was passed for X"),
+    "NaN in a sparse matrix": (
+        sparse.csr_matrix(with_one(np.nan)),
+        ValueError,
+        "Input X contains NaN",
+    ),
+    "sparse and too large for single precision": (
+        sparse.csc_array(with_one(1e300)),
+        ValueError,
+        r"must fit into the net's float32. Got a largest magnitude of 1e\+300",
+    ),
+    "sparse without features": (
+        sparse.csr_array((30, 0)),
+        ValueError,
+        r"0 feature\(s\) \(shape=\(30, 0\)\)",
+    ),
     "complex": (X + 1j, ValueError, "Complex data not supported"),
     "strings": (with_one("red"), ValueError, "could not convert string to float|dtype='numeric'"),
     "strings in a frame": (
