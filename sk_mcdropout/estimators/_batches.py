@@ -20,6 +20,7 @@ __all__ = [
     "batch_loader",
     "by_rows",
     "dense_chunks",
+    "with_weights",
 ]
 
 
@@ -42,6 +43,10 @@ class BatchDataset(Dataset):
     (torch.Size([2, 2]), tensor([0, 3]))
     """
 
+    # Weights of the rows, where the net was fitted with some. A batch stays a pair: its target
+    # brings them along, as an attribute of the same name.
+    sample_weight: np.ndarray | None = None
+
     def __getitems__(self, rows: Sequence[int]) -> tuple[Any, Any]:
         """Return the inputs and targets of a batch of rows; torch's data loader calls this."""
         at = np.asarray(rows)
@@ -50,7 +55,8 @@ class BatchDataset(Dataset):
             X = {name: X[name].values.reshape(-1, 1) for name in X}
         X = _take(X, at, self.X_indexing)
         y = torch.zeros(len(at), 1) if self.y is None else _take(self.y, at, self.y_indexing)
-        return _as_tensors(X), _as_tensors(y)
+        X, y = _as_tensors(X), _as_tensors(y)
+        return X, y if self.sample_weight is None else with_weights(y, self.sample_weight[at])
 
 
 class OneBatch(BatchDataset):
@@ -73,7 +79,10 @@ class BatchLoader(DataLoader):
     """
 
     def __iter__(self) -> Any:
-        return self._cut() if self._can_cut() else super().__iter__()
+        if self._can_cut():
+            return self._cut()
+        batches = super().__iter__()
+        return map(_together, batches) if self.collate_fn is _apart else batches
 
     def _can_cut(self) -> bool:
         whole, _ = _unwrap(self.dataset, slice(0))
@@ -99,7 +108,7 @@ class BatchLoader(DataLoader):
         at_once = size * max(1, _FETCHED // max(1, whole.X[:1].nbytes * size))
         for start in range(0, len(rows), at_once):
             X, y = whole.__getitems__(rows[start : start + at_once])
-            yield from zip(X.split(size), y.split(size), strict=True)
+            yield from zip(X.split(size), _split(y, size), strict=True)
 
 
 # Bytes of the rows that are fetched, or made dense, at once.
@@ -117,7 +126,8 @@ def batch_loader(dataset: Any, params: dict[str, Any]) -> BatchLoader:
     if "collate_fn" in params:
         dataset = by_rows(dataset)
     elif fetches_batches(dataset) and params["batch_size"] is not None:
-        params["collate_fn"] = as_is
+        moved = params.get("num_workers") or params.get("pin_memory")
+        params["collate_fn"] = _apart if moved else as_is
     if "batch_sampler" in params:
         del params["batch_size"]
     if "sampler" in params or "batch_sampler" in params:
@@ -170,6 +180,29 @@ def _as_tensors(data: Any) -> Any:
 def as_is(batch: Any) -> Any:
     """Return the batch unchanged: the collate function for whole batches."""
     return batch
+
+
+def with_weights(y: Tensor, weights: Any) -> Tensor:
+    """Return a target that brings the weights of its rows along."""
+    vars(y)["sample_weight"] = torch.as_tensor(weights)
+    return y
+
+
+def _split(y: Tensor, size: int) -> Sequence[Tensor]:
+    parts = y.split(size)
+    if hasattr(y, "sample_weight"):
+        parts = tuple(map(with_weights, parts, y.sample_weight.split(size)))
+    return parts
+
+
+def _apart(batch: tuple[Any, Any]) -> tuple[Any, ...]:
+    """Put the weights beside their target: a process or a pinned memory takes no attributes."""
+    return (*batch, batch[1].sample_weight) if hasattr(batch[1], "sample_weight") else batch
+
+
+def _together(batch: tuple[Any, ...]) -> tuple[Any, Any]:
+    X, y, *weights = batch
+    return X, with_weights(y, *weights) if weights else y
 
 
 def fetches_batches(dataset: Any) -> bool:

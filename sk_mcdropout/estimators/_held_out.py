@@ -8,6 +8,8 @@ from skorch.dataset import get_len
 from skorch.utils import is_dataset, multi_indexing
 from torch.utils.data import Subset
 
+from ._weights import weights_of
+
 __all__ = ["draws_by_folds", "draws_on"]
 
 _N_FOLDS = 5
@@ -30,15 +32,18 @@ def draws_on(net, dataset):
         The targets.
     draws : Tensor of shape (n_draws, *y.shape)
         The draws, in the units of y.
+    weights : Tensor of shape (n_rows,) or None
+        The weights of the rows, if the net was fitted with some.
     """
     rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOST_ROWS)).astype(int)
     some = Subset(dataset, rows.tolist())
     y = torch.cat([torch.as_tensor(y) for _, y in net.get_iterator(some, training=False)])
     draws = torch.from_numpy(net.draws(some))
-    return y.reshape(draws.shape[1:]), draws
+    weights = weights_of(some)
+    return y.reshape(draws.shape[1:]), draws, None if weights is None else torch.tensor(weights)
 
 
-def draws_by_folds(net, X, y, fit_params):
+def draws_by_folds(net, X, y, fit_params, sample_weight=None):
     """Draw for each row with a net that was trained on the other rows, in five folds.
 
     Parameters
@@ -51,6 +56,8 @@ def draws_by_folds(net, X, y, fit_params):
         The targets.
     fit_params : dict
         Passed to ``fit``.
+    sample_weight : ndarray of shape (n_samples,), optional
+        Weights of the rows; those of weight 0 are left out of the folds.
 
     Returns
     -------
@@ -58,6 +65,8 @@ def draws_by_folds(net, X, y, fit_params):
         The targets in the order of the draws, 10,000 at most.
     draws : Tensor of shape (n_draws, *y.shape)
         The draws, in the units of y.
+    weights : Tensor of shape (n_rows,) or None
+        The weights of the rows, if there are some.
     """
     if is_dataset(X) or not isinstance(y, np.ndarray):
         raise ValueError(
@@ -66,14 +75,19 @@ def draws_by_folds(net, X, y, fit_params):
             "`train_split`, such as `skorch.dataset.ValidSplit(5)`."
         )
     folds = KFold(_N_FOLDS, shuffle=True, random_state=net.seed_ % 2**32)
-    targets, draws = [], []
-    for fold, (others, rows) in enumerate(folds.split(np.empty(get_len(X)))):
+    counted = np.arange(get_len(X)) if sample_weight is None else np.flatnonzero(sample_weight)
+    targets, draws, weights = [], [], []
+    for fold, parts in enumerate(folds.split(counted)):
+        others, rows = (counted[part] for part in parts)
         learner = clone(net).set_params(noise=None, random_state=_seed(net, fold))
-        learner.fit(multi_indexing(X, others), y[others], **fit_params)
+        given = None if sample_weight is None else sample_weight[others]
+        learner.fit(multi_indexing(X, others), y[others], sample_weight=given, **fit_params)
         rows = rows[: _MOST_ROWS // _N_FOLDS]
         draws.append(torch.from_numpy(learner.draws(multi_indexing(X, rows))))
         targets.append(torch.from_numpy(y[rows]).reshape(draws[-1].shape[1:]))
-    return torch.cat(targets), torch.cat(draws, dim=1)
+        if sample_weight is not None:
+            weights.append(torch.from_numpy(sample_weight[rows]))
+    return torch.cat(targets), torch.cat(draws, dim=1), torch.cat(weights) if weights else None
 
 
 def _seed(net, fold):

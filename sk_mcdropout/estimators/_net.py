@@ -82,7 +82,7 @@ class MCDropoutNet(NeuralNet):
 
     # -- fitting ---------------------------------------------------------------------------
 
-    def fit(self, X, y, **fit_params):
+    def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the net.
 
         Parameters
@@ -92,6 +92,9 @@ class MCDropoutNet(NeuralNet):
             (a ``Dataset``, tensors, a mapping or list of inputs) is passed on to it.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets; None if X is a ``Dataset``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0; only their ratios matter. They weigh the loss, the
+            scale of y and the rows that noise is estimated from. X and y must be arrays or tensors.
         **fit_params : dict
             Passed to the module's ``forward`` and to ``train_split``, as in skorch.
 
@@ -101,14 +104,14 @@ class MCDropoutNet(NeuralNet):
             The fitted estimator.
         """
         start = not (self.warm_start and self.initialized_)
-        return self._fit(X, y, start, "fit", fit_params)
+        return self._fit(X, y, start, "fit", fit_params, sample_weight)
 
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
+    def partial_fit(self, X, y=None, classes=None, sample_weight=None, **fit_params):
         """Continue the training.
 
         Parameters
         ----------
-        X, y, **fit_params
+        X, y, sample_weight, **fit_params
             As for `fit`.
         classes : None
             Ignored, present as in skorch.
@@ -118,16 +121,25 @@ class MCDropoutNet(NeuralNet):
         self : object
             The fitted estimator.
         """
-        return self._fit(X, y, not self.initialized_, "partial_fit", fit_params)
+        start = not self.initialized_
+        return self._fit(X, y, start, "partial_fit", fit_params, sample_weight)
 
-    def _fit(self, X: Any, y: Any, start: bool, method: str, fit_params: dict[str, Any]) -> Self:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        start: bool,
+        method: str,
+        fit_params: dict[str, Any],
+        sample_weight: Any = None,
+    ) -> Self:
         before = self.__dict__.copy()
         try:
             self._check_params()
             if start:
                 for name in ("history_", "n_features_in_", "feature_names_in_"):
                     self.__dict__.pop(name, None)
-            X, y = self._check_training_data(X, y, start)
+            X, y = self._check_training_data(X, y, start, sample_weight)
             if start:
                 self._learn_widths(X)
                 self.initialize()
@@ -231,7 +243,9 @@ class MCDropoutNet(NeuralNet):
 
     # -- tables ------------------------------------------------------------------------------
 
-    def _check_training_data(self, X: Any, y: Any, start: bool) -> tuple[Any, Any]:
+    def _check_training_data(
+        self, X: Any, y: Any, start: bool, sample_weight: Any = None
+    ) -> tuple[Any, Any]:
         if y is None and (is_dataset(X) or self.iterator_train is not DataLoader):
             return X, y
         check_is_data(X)

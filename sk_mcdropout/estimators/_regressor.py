@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from skorch import NeuralNetRegressor
 from skorch.dataset import get_len
+from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from sk_mcdropout.nn import (
@@ -28,11 +29,24 @@ from ._net import MCDropoutNet
 from ._predict import PredictiveRegressorMixin
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
 from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output
+from ._weights import (
+    check_can_weigh,
+    check_weights,
+    count_weighted,
+    give_weights,
+    mean_weight,
+    training_weights,
+    weighted_loss,
+    weights_of_batch,
+)
 
 __all__ = ["MCDropoutRegressor"]
 
 # Losses that compare the output with y number by number, so that their shapes must agree.
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+
+# What is known of the rows while fitting, and forgotten after.
+_WHILE_FITTING = ("_held_out", "_n_rows", "_weights", "_mean_weights", "_weights_were_read")
 
 
 class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegressor):
@@ -211,14 +225,18 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
 
     # -- training on a standardised target -------------------------------------------------
 
-    def _check_training_data(self, X, y, start):
+    def _check_training_data(self, X, y, start, sample_weight=None):
         X, y = super()._check_training_data(X, y, start)
         target = target_array(y)
+        weights = training_weights(sample_weight, X, y if target is None else target)
+        if weights is not None:
+            self.__dict__["_weights"] = weights
         self.__dict__.pop("calibration_", None)
         if start or not hasattr(self, "y_mean_"):
             self.__dict__.pop("noise_std_", None)
             self.n_outputs_ = 1 if target is None or target.ndim == 1 else target.shape[1]
-            self.y_mean_, self.y_scale_ = mean_and_scale(target if self.normalize_y else None)
+            scaled = target if self.normalize_y else None
+            self.y_mean_, self.y_scale_ = mean_and_scale(scaled, weights)
         return X, y if target is None else target
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -240,6 +258,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         Tensor of shape ()
             The loss.
         """
+        weights = self._weights_of_batch(y_true, training)
         if isinstance(y_true, Tensor):
             if hasattr(self, "y_mean_"):
                 y_true = standardise(y_true, self.y_mean_, self.y_scale_)
@@ -247,13 +266,25 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
                 y_true = align(
                     y_true, self._predicted_means(y_pred), strict=self._compares_numbers()
                 )
-        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        if weights is None:
+            loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        else:
+            y_true = to_tensor(y_true, device=self.device)
+            loss = weighted_loss(self.criterion_, y_pred, y_true, weights)
         if training and "_n_rows" in self.__dict__:
             known = isinstance(self.noise, Real)
             noise = np.sqrt(np.mean((self.noise / self.y_scale_) ** 2)) if known else None
             nats = regularisation(self.module_) / self.__dict__["_n_rows"]
             loss = loss + nats * nll_scale(self.criterion_, loss, y_pred, noise)
         return loss
+
+    def _weights_of_batch(self, y, training):
+        """Return the weights of the rows of a batch, of mean 1 in training or validation."""
+        mean = self.__dict__.get("_mean_weights", {}).get(training)
+        if mean is None:
+            return None
+        self.__dict__["_weights_were_read"] = True
+        return weights_of_batch(y) / mean
 
     def _compares_numbers(self):
         criterion = getattr(self.criterion_, "_orig_mod", self.criterion_)
@@ -271,21 +302,34 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
 
     # -- the noise ---------------------------------------------------------------------------
 
-    def _fit(self, X, y, start, method, fit_params):
+    def _fit(self, X, y, start, method, fit_params, sample_weight=None):
         try:
-            super()._fit(X, y, start, method, fit_params)
+            super()._fit(X, y, start, method, fit_params, sample_weight)
+            self._check_weights_were_read()
             held_out = self.__dict__.get("_held_out")
             if self.noise == "estimate" and held_out is not None:
                 self.noise_std_ = likeliest_noise(*draws_on(self, held_out))
         finally:
-            for name in ("_held_out", "_n_rows"):
+            for name in _WHILE_FITTING:
                 self.__dict__.pop(name, None)
         return self
 
+    def _check_weights_were_read(self):
+        trained = self.history and "train_loss" in self.history[-1]
+        if "_mean_weights" in self.__dict__ and trained and "_weights_were_read" not in vars(self):
+            raise ValueError(
+                "`get_loss` must call that of MCDropoutRegressor for rows with weights. Got a "
+                f"`get_loss` of {type(self).__name__} that does not, so that the net was trained "
+                "without weights. Call `super().get_loss(...)`."
+            )
+
     def _before_training(self, X, y, start, fit_params):
+        if "_weights" in self.__dict__:
+            check_can_weigh(self)
         super()._before_training(X, y, start, fit_params)
         if self.noise == "estimate" and start and self.train_split is None:
-            self.noise_std_ = likeliest_noise(*draws_by_folds(self, X, y, fit_params))
+            weights = self.__dict__.get("_weights")
+            self.noise_std_ = likeliest_noise(*draws_by_folds(self, X, y, fit_params, weights))
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Split the data as skorch does; while fitting, what is held out is kept at hand.
@@ -303,8 +347,12 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         train, valid = super().get_split_datasets(X, y, **fit_params)
         if self.noise == "estimate":
             self.__dict__["_held_out"] = valid
+        if "_weights" in self.__dict__:
+            give_weights(train, self.__dict__["_weights"])
+            means = {True: mean_weight(train), False: mean_weight(valid)}
+            self.__dict__["_mean_weights"] = means
         if self.learned_rates_:
-            self.__dict__["_n_rows"] = get_len(train)
+            self.__dict__["_n_rows"] = count_weighted(train)
         return train, valid
 
     def initialize_module(self):
@@ -383,7 +431,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         heteroscedastic = getattr(self, "heteroscedastic_", False)
         return mean_and_log_variance(output)[0] if heteroscedastic else output
 
-    def calibrate(self, X, y, method="std"):
+    def calibrate(self, X, y, method="std", sample_weight=None):
         """Recalibrate the predictive distribution on held-out data.
 
         Parameters
@@ -401,6 +449,8 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             standard deviation; intervals cover new rows like the held-out ones with at least the
             probability asked for (Lei et al., 2018, section 5.2). These two change quantiles,
             intervals and `predict_cdf`; the standard deviations stay.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0; a row of weight 2 counts as two rows.
 
         Returns
         -------
@@ -420,8 +470,10 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
                 "`noise` must be given for isotonic calibration, since no draw lies beyond the "
                 f"draws. Got {self.noise!r}. Set `noise`, or use `method='conformal'`."
             )
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, get_len(X))
         uncalibrated = PredictiveDistribution(self._draws(X), likelihood)
-        self.calibration_ = CALIBRATIONS[method].fit(uncalibrated, y)
+        self.calibration_ = CALIBRATIONS[method].fit(uncalibrated, y, sample_weight)
         return self
 
     # -- files -------------------------------------------------------------------------------

@@ -32,12 +32,19 @@ def target_array(y: Any) -> np.ndarray | None:
     return np.asarray(y, dtype=np.float64)
 
 
-def mean_and_scale(y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_scale(
+    y: np.ndarray | None, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and the scale of a target; 0 and 1 for None."""
     if y is None:
         return np.zeros(()), np.ones(())
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, scale = np.asarray(y.mean(axis=0)), np.asarray(y.std(axis=0))
+        if weights is None:
+            mean, scale = np.asarray(y.mean(axis=0)), np.asarray(y.std(axis=0))
+        else:
+            mean = np.asarray(np.average(y, axis=0, weights=weights))
+            variance = np.average((y - mean) ** 2, axis=0, weights=weights)
+            scale = np.asarray(np.sqrt(variance))
     if not np.isfinite(scale).all():
         raise ValueError(
             f"the standard deviation of y must be finite. Got {scale.tolist()!r}. Remove the rows "

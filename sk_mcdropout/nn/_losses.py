@@ -1,6 +1,7 @@
 """The loss of a net that predicts its noise, and how its outputs are laid out."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +65,13 @@ class BetaNLLLoss(nn.Module):
     ----------
     beta : float
         The power, in [0, 1].
+    reduction : {"mean", "sum", "none"}
+        What is returned of the losses of all numbers of a batch, as in torch's losses.
 
     Raises
     ------
     ValueError
-        If beta is outside [0, 1].
+        If beta is outside [0, 1], or there is no such reduction.
 
     References
     ----------
@@ -83,17 +86,20 @@ class BetaNLLLoss(nn.Module):
     tensor(1.4189)
     """
 
-    def __init__(self, beta: float = 0.5) -> None:
+    def __init__(self, beta: float = 0.5, reduction: str = "mean") -> None:
         super().__init__()
         if not 0 <= beta <= 1:
             raise ValueError(
                 f"`beta` must lie in [0, 1]. Got {beta!r}. Give 0 for the plain likelihood, 1 for "
                 "the means of the squared error, or 0.5 for both."
             )
+        if reduction not in _REDUCTIONS:
+            raise ValueError(f"`reduction` must be one of {list(_REDUCTIONS)}. Got {reduction!r}.")
         self.beta = beta
+        self.reduction = reduction
 
     def forward(self, output: Tensor, y: Tensor) -> Tensor:
-        """Compute the mean loss of a batch.
+        """Compute the loss of a batch.
 
         Parameters
         ----------
@@ -104,7 +110,7 @@ class BetaNLLLoss(nn.Module):
 
         Returns
         -------
-        Tensor of shape ()
+        Tensor of shape (), or that of y without a reduction
             The loss.
 
         Raises
@@ -121,7 +127,7 @@ class BetaNLLLoss(nn.Module):
             )
         squares = (y - mean) ** 2 * torch.exp(-log_variance)
         loss = 0.5 * (log_variance + squares + math.log(2 * math.pi))
-        return (self.weights(log_variance) * loss).mean()
+        return _REDUCTIONS[self.reduction](self.weights(log_variance) * loss)
 
     def weights(self, log_variance: Tensor) -> Tensor:
         """Compute the weights of a batch, without a gradient.
@@ -137,6 +143,13 @@ class BetaNLLLoss(nn.Module):
             The variances to the power of beta.
         """
         return torch.exp(self.beta * log_variance.detach())
+
+
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "none": lambda losses: losses,
+}
 
 
 def nll_scale(

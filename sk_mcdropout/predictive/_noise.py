@@ -38,7 +38,7 @@ def noise_over_draws(log_variance: Tensor) -> Tensor:
     return (logs - most).exp().mean(0).sqrt() * (0.5 * most).exp()
 
 
-def likeliest_noise(y: Tensor, draws: Tensor) -> np.ndarray:
+def likeliest_noise(y: Tensor, draws: Tensor, sample_weight: Tensor | None = None) -> np.ndarray:
     """Compute the noise under which held-out rows are likeliest.
 
     The likelihood is that of the mixture over the draws, each a normal of the same standard
@@ -51,6 +51,8 @@ def likeliest_noise(y: Tensor, draws: Tensor) -> np.ndarray:
         The target.
     draws : Tensor of shape (n_draws, *y.shape)
         Monte-Carlo draws of its mean.
+    sample_weight : Tensor of shape (n_samples,), optional
+        Weights of the rows, not all of them 0.
 
     Returns
     -------
@@ -68,26 +70,31 @@ def likeliest_noise(y: Tensor, draws: Tensor) -> np.ndarray:
     """
     if y.ndim > 1:
         columns = zip(y.unbind(-1), draws.unbind(-1), strict=True)
-        return np.stack([likeliest_noise(*column) for column in columns], axis=-1)
-    errors = draws.double() - y.double()
+        return np.stack([likeliest_noise(*column, sample_weight) for column in columns], axis=-1)
+    errors, weights = draws.double() - y.double(), torch.ones(len(y), dtype=torch.float64)
+    if sample_weight is not None:
+        counted = sample_weight > 0
+        errors, weights = errors[:, counted], sample_weight[counted].double()
     unit = errors.abs().max().item()
     if not 0 < unit < math.inf:
         return np.asarray(0.0 if unit == 0 else math.nan)
-    return np.asarray(unit * _likeliest_noise(errors / unit))
+    return np.asarray(unit * _likeliest_noise(errors / unit, weights / weights.mean()))
 
 
-def _likeliest_noise(errors: Tensor) -> float:
-    """Compute the likeliest noise for errors of at most 1."""
+def _likeliest_noise(errors: Tensor, weights: Tensor) -> float:
+    """Compute the likeliest noise for errors of at most 1 and weights of mean 1."""
 
     def loss(log_noise: float) -> float:
         noise = torch.tensor(math.exp(log_noise), dtype=torch.float64)
-        return -mixture_log_prob(torch.zeros_like(errors[0]), errors, noise).sum().item()
+        log_probs = mixture_log_prob(torch.zeros_like(errors[0]), errors, noise)
+        return -(weights * log_probs).sum().item()
 
     # At the maximum the variance is the mean over the rows of a weighted mean over their squared
     # errors, with the more weight the smaller the error: it lies between the mean of their
     # smallest and of all. A grid in steps of a factor 2 finds the highest hill in between.
     squares = errors.square()
-    least, most = squares.amin(0).mean().sqrt().item(), squares.mean().sqrt().item()
+    means = (weights * squares.amin(0)).mean(), (weights * squares).mean()
+    least, most = (mean.sqrt().item() for mean in means)
     if least == 0:
         return 0.0
     grid = np.append(np.arange(math.log(least), math.log(most), math.log(2)), math.log(most))
