@@ -1,6 +1,7 @@
 """Weights of the rows: how they are checked, go with their rows, and weigh the loss."""
 
 from copy import copy
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     ndarray of shape (n_rows,)
         The weights.
     """
-    if np.ndim(sample_weight) == 0:
+    if isinstance(sample_weight, Real):
         sample_weight = np.repeat(sample_weight, n_rows)
     weights = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
