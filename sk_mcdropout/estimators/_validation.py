@@ -66,9 +66,9 @@ def check_flat(shape: tuple[int, ...]) -> None:
     """Refuse images and the like for the default net."""
     if len(shape) > 2:
         raise ValueError(
-            "X must have two axes for the default net. Got an X of shape "
-            f"{tuple(shape)}. Give a `module` for it, such as a convolutional one, or pass "
-            "`X.reshape(len(X), -1)`."
+            f"X must have two axes for the default net. Got the shape {tuple(shape)}. Flatten "
+            "images and sequences, as `X.reshape(len(X), -1)` does, or give a `module` made for "
+            "them, such as a convolutional one."
         )
 
 

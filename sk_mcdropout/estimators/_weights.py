@@ -10,6 +10,8 @@ from skorch.utils import is_dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from sk_mcdropout.nn import uncompiled
+
 from ._batches import BatchDataset
 
 __all__ = [
@@ -41,7 +43,7 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
         The weights.
     """
     if isinstance(sample_weight, Real):
-        sample_weight = np.repeat(sample_weight, n_rows)
+        sample_weight = np.full(n_rows, float(sample_weight))
     weights = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
@@ -132,11 +134,12 @@ def weights_of_batch(y: Any) -> Tensor:
 
 def check_can_weigh(net: Any) -> None:
     """Refuse, before training, what would lose the weights of the rows or cannot use them."""
-    reduction = getattr(_plain(net.criterion_), "reduction", None)
+    criterion = uncompiled(net.criterion_)
+    reduction = getattr(criterion, "reduction", None)
     if reduction not in ("mean", "sum"):
         raise ValueError(
             "`criterion` must have a `reduction`, 'mean' or 'sum', for rows with weights. Got "
-            f"{reduction!r} of {type(_plain(net.criterion_)).__name__}. Use a loss of torch, or "
+            f"{reduction!r} of {type(criterion).__name__}. Use a loss of torch, or "
             "give yours a `reduction` that may be 'none', for a loss of each row."
         )
     if not (isinstance(net.dataset, type) and issubclass(net.dataset, BatchDataset)):
@@ -153,10 +156,6 @@ def _lost(name: str, value: Any) -> ValueError:
         f"`{name}` must be the default one for rows with weights. Got {value!r}, whose batches "
         "would lose them. Leave it out, or fit without `sample_weight`."
     )
-
-
-def _plain(criterion: Any) -> Any:
-    return getattr(criterion, "_orig_mod", criterion)
 
 
 def weighted_loss(criterion: nn.Module, output: Tensor, y: Tensor, weights: Tensor) -> Tensor:
@@ -178,7 +177,7 @@ def weighted_loss(criterion: nn.Module, output: Tensor, y: Tensor, weights: Tens
     Tensor of shape ()
         The mean, or sum, of the losses times the weights of their rows.
     """
-    each = copy(_plain(criterion))
+    each = copy(uncompiled(criterion))
     each.reduction, reduction = "none", each.reduction
     losses = each(output, y)
     if losses.ndim == 0 or len(losses) != len(weights):

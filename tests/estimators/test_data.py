@@ -324,7 +324,7 @@ def test_images_into_the_default_net_are_refused_before_training(y, form):
     images = np.random.default_rng(0).normal(size=(40, 2, 5, 5))
     net = small_net()
     before = set(vars(net))
-    match = r"Got an X of shape \(40, 2, 5, 5\)\. Give a `module` .*`X.reshape\(len\(X\), -1\)`"
+    match = r"Got the shape \(40, 2, 5, 5\)\. Flatten .*`X.reshape\(len\(X\), -1\)`.* convolutional"
     with pytest.raises(ValueError, match=match):
         net.fit(*form(images, y))
     assert set(vars(net)) == before

@@ -149,7 +149,7 @@ def test_an_input_of_another_width_is_told_what_to_do(shape):
 @pytest.mark.parametrize("container", [np.asarray, torch.from_numpy])
 def test_an_estimator_given_images_is_told_to_flatten_them(container):
     X = container(np.zeros((20, 3, 8, 8), np.float32))
-    with pytest.raises(ValueError, match=r"Got the shape \(2, 3, 8, 8\). Flatten"):
+    with pytest.raises(ValueError, match=r"Got the shape \(20, 3, 8, 8\). Flatten"):
         MCDropoutRegressor().fit(X, np.zeros(20, np.float32))
 
 
