@@ -20,7 +20,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
-from sk_mcdropout.sampling import Draws, first_rows, forked_generators, one_mask_for_all_steps
+from sk_mcdropout.sampling import (
+    Draws,
+    DropoutSites,
+    first_rows,
+    forked_generators,
+    one_mask_for_all_steps,
+)
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
@@ -76,9 +82,16 @@ class MCDropoutNet(NeuralNet):
 
     def __getstate__(self):
         state = super().__getstate__()
+        if (sites := state.get("dropout_sites_")) is not None:  # skops keeps the items of a list
+            state["dropout_sites_"] = list(sites), sites.strategies, sites.refused
         if "_plans" in state:
             state["_plans"] = {}  # they know the parts of this very module
         return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if isinstance(parts := vars(self).get("dropout_sites_"), tuple):
+            self.dropout_sites_ = DropoutSites(*parts)
 
     # -- fitting ---------------------------------------------------------------------------
 

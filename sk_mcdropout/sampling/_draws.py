@@ -118,7 +118,8 @@ class Draws:
     def sites(self) -> DropoutSites:
         """List the dropouts that are drawn for the first batch."""
         with self.evaluating():
-            return DropoutSites(self._plan(next(iter(self.batches()))))
+            plan = self._plan(next(iter(self.batches())))
+            return DropoutSites(plan.sites, plan.strategies, plan.refused)
 
     def evaluating(self) -> AbstractContextManager[None]:
         """Hold the modules in eval mode, without gradients, as while the draws are made."""

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
@@ -181,11 +181,8 @@ class DropoutSites(list):
 
     Parameters
     ----------
-    plan : Plan
-        How the module is sampled.
-
-    Attributes
-    ----------
+    sites : iterable of DropoutSite
+        The dropouts.
     strategies : tuple of str
         The strategies that are used; of two, the second for many rows of wide layers. It is
         "row by row" where the dropout calls depend on the values of the input; the list has then
@@ -204,9 +201,11 @@ class DropoutSites(list):
     strategy: weights, thinned
     """
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan.sites)
-        self.strategies, self.refused = plan.strategies, plan.refused
+    def __init__(
+        self, sites: Iterable[DropoutSite], strategies: tuple[str, ...], refused: dict[str, str]
+    ) -> None:
+        super().__init__(sites)
+        self.strategies, self.refused = strategies, refused
 
     def __str__(self) -> str:
         rows = [("path", "kind", "rate", "mask", "shared by rows")] + [
