@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, validate_data
 from skorch import NeuralNet
@@ -79,6 +80,12 @@ class MCDropoutNet(NeuralNet):
 
     def _get_param_names(self):
         return [name for name in super()._get_param_names() if not name.startswith("_")]
+
+    # skorch shows what is in the net; the parameters are shown as scikit-learn shows them.
+    __repr__ = BaseEstimator.__repr__
+
+    def _get_params_html(self, deep=True, **options):
+        return super()._get_params_html(deep=False, **options)  # without skorch's own callbacks
 
     def __getstate__(self):
         state = super().__getstate__()

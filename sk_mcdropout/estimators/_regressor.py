@@ -6,6 +6,7 @@ from skorch import NeuralNetRegressor
 from skorch.dataset import get_len
 from skorch.utils import to_tensor
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from sk_mcdropout.nn import (
     MLP,
@@ -109,9 +110,26 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         all rows.
     verbose : int, default=0
         Above 0, training and prediction show their progress.
+    callbacks : list of skorch.callbacks.Callback, or None, default=None
+        Callbacks of skorch, such as ``[skorch.callbacks.EarlyStopping()]``, which needs a
+        ``train_split``.
+    device : str or torch.device, default="cpu"
+        Where the net is trained and predicts.
+    warm_start : bool, default=False
+        Whether `fit` continues the training of a net that is there.
+    compile : bool, default=False
+        Whether to compile the net by ``torch.compile``.
+    iterator_train, iterator_valid : class, default=torch.utils.data.DataLoader
+        The iterators over batches for training, and for validation and prediction.
+    predict_nonlinearity : callable, "auto" or None, default="auto"
+        Applied to the output of each draw, as in skorch.
+    use_caching : bool or "auto", default="auto"
+        Whether scoring callbacks use the outputs of the validation pass, as in skorch.
+    torch_load_kwargs : dict, default=None
+        Passed to ``torch.load`` by `load_params`, as in skorch.
     **kwargs : dict
-        Everything else that skorch's ``NeuralNetRegressor`` takes, such as ``callbacks``,
-        ``device``, ``compile``, ``warm_start``, ``module__...`` and ``optimizer__...``.
+        Arguments of parts of the net, as in skorch: ``module__...``, ``optimizer__...``,
+        ``criterion__...``, ``iterator_train__...``, ``callbacks__...``.
 
     Attributes
     ----------
@@ -195,6 +213,15 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         dataset=BatchDataset,
         train_split=None,
         verbose=0,
+        callbacks=None,
+        device="cpu",
+        warm_start=False,
+        compile=False,
+        iterator_train=DataLoader,
+        iterator_valid=DataLoader,
+        predict_nonlinearity="auto",
+        use_caching="auto",
+        torch_load_kwargs=None,
         **kwargs,
     ):
         super().__init__(
@@ -207,6 +234,15 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             dataset=dataset,
             train_split=train_split,
             verbose=verbose,
+            callbacks=callbacks,
+            device=device,
+            warm_start=warm_start,
+            compile=compile,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            predict_nonlinearity=predict_nonlinearity,
+            use_caching=use_caching,
+            torch_load_kwargs=torch_load_kwargs,
             **kwargs,
         )
         self.n_draws = n_draws

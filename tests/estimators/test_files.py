@@ -81,6 +81,7 @@ def test_a_net_from_a_file_predicts_the_same(make, through):
         net.predict(X, return_std=True), loaded.predict(X, return_std=True), strict=True
     ):
         assert_array_equal(ours, theirs)
+    assert repr(loaded) == repr(net)
 
 
 @pytest.mark.parametrize("through", [through_skops, through_pickle])
