@@ -31,6 +31,14 @@ from sk_mcdropout.sampling import (
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
+from ._refit import (
+    check_trained,
+    forget_warnings,
+    made_anew,
+    module_of,
+    note,
+    warn_of_changes,
+)
 from ._validation import (
     TABLE,
     cast,
@@ -87,8 +95,47 @@ class MCDropoutNet(NeuralNet):
     def _get_params_html(self, deep=True, **options):
         return super()._get_params_html(deep=False, **options)  # without skorch's own callbacks
 
+    def set_params(self, **params):
+        """Set parameters, as skorch does; one of the module makes the net anew, untrained.
+
+        Parameters
+        ----------
+        **params : dict
+            The parameters.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        before = module_of(self)
+        try:
+            return super().set_params(**self._set_plainly(params))
+        finally:
+            if before is not None and module_of(self) is not before:
+                parts = (*self._modules, "compile")
+                names = [name for name in params if name.partition("__")[0] in parts]
+                self.__dict__["_made_anew"] = made_anew(names)
+                self.__dict__.pop("calibration_", None)
+
+    def _set_plainly(self, params):
+        """Set what nothing is made of, and return the other parameters."""
+        mine = {}
+        if self.initialized_:  # which skorch refuses
+            parts = "iterator_train", "iterator_valid", "dataset"
+            mine = {k: v for k, v in params.items() if k.partition("__")[0] in parts}
+            self._params_to_validate.update(mine)
+        elif "callbacks" in params and not hasattr(self, "callbacks_"):
+            mine = {"callbacks": params["callbacks"]}
+        self.__dict__.update(mine)
+        if self.initialized_ and mine:
+            self._validate_params()
+        return {name: value for name, value in params.items() if name not in mine}
+
     def __getstate__(self):
         state = super().__getstate__()
+        if "_warned" in state:
+            state["_warned"] = set()
         if (sites := state.get("dropout_sites_")) is not None:  # skops keeps the items of a list
             state["dropout_sites_"] = list(sites), sites.strategies, sites.refused
         if "_plans" in state:
@@ -156,6 +203,7 @@ class MCDropoutNet(NeuralNet):
         before = self.__dict__.copy()
         try:
             self._check_params()
+            self.__dict__.pop("_made_anew", None)
             if start:
                 for name in ("history_", "n_features_in_", "feature_names_in_"):
                     self.__dict__.pop(name, None)
@@ -165,6 +213,7 @@ class MCDropoutNet(NeuralNet):
                 self.initialize()
             X = cast(X, self.module_)
             self._before_training(X, y, start, fit_params)
+            forget_warnings(self)
         except Exception:
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -194,8 +243,11 @@ class MCDropoutNet(NeuralNet):
             self.seed_ = int(torch.randint(2**31 - 1, ()))
         else:
             self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        note(self, "random_state")
         with self._seeded(0):
-            return super().initialize()
+            super().initialize()
+        self.__dict__.pop("_made_anew", None)
+        return self
 
     def initialize_module(self):
         """Make the module: fill in the widths of the default net and the rate of dropout."""
@@ -212,6 +264,7 @@ class MCDropoutNet(NeuralNet):
             if self.module_ is module:
                 self.module_ = deepcopy(module)
             set_rates(self.module_, self.dropout)
+        note(self, "dropout")
         self._forget_plans()
         return self
 
@@ -284,10 +337,30 @@ class MCDropoutNet(NeuralNet):
                 return X
         return validate_data(self, X, reset=reset, **TABLE)
 
+    def check_is_fitted(self, attributes=None, *args, **kwargs):
+        """Check that the net is there, and not one that `set_params` made anew.
+
+        Parameters
+        ----------
+        attributes : iterable of str, optional
+            What must be there; by default the module.
+        *args, **kwargs
+            As in skorch.
+
+        Raises
+        ------
+        NotInitializedError
+            If it is not.
+        """
+        super().check_is_fitted(attributes, *args, **kwargs)
+        if attributes is None:
+            check_trained(self)
+
     def _check_inputs(self, X: Any) -> Any:
         """Validate a table and cast it, or a tensor; leave alone what else is skorch's."""
         self.check_is_fitted()
         check_is_data(X)
+        warn_of_changes(self)
         if not is_table(X) or takes_columns(self.module, X):
             return cast(X, self.module_)
         return cast(self._check_table(X), self.module_)

@@ -16,7 +16,8 @@ __all__ = ["PredictiveRegressorMixin"]
 class PredictiveRegressorMixin:
     """Predictions of any estimator that has ``_predictive(X)``, a `PredictiveDistribution`.
 
-    ``_predictive`` may be told ``noise=False``, for questions about the draws alone.
+    ``_predictive`` may be told ``noise=False``, for questions about the draws alone, and
+    ``spread=False``, for those about their mean.
     """
 
     _predictive: Callable[..., PredictiveDistribution]
@@ -59,7 +60,7 @@ class PredictiveRegressorMixin:
             return self._predictive(X).mean_and_cov()
         if return_std:
             return self._predictive(X).mean_and_std()
-        return self._predictive(X, noise=False).mean()
+        return self._predictive(X, noise=False, spread=False).mean()
 
     def predict_distribution(self, X):
         """Predict the distribution of new y: an equal mixture over the draws.

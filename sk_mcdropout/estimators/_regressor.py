@@ -27,7 +27,9 @@ from sk_mcdropout.predictive import (
 from ._batches import BatchDataset
 from ._held_out import draws_by_folds, draws_on
 from ._net import MCDropoutNet
+from ._noiseless import DistributionOfMean
 from ._predict import PredictiveRegressorMixin
+from ._refit import check_calibrated_noise, note
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
 from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output
 from ._weights import (
@@ -80,8 +82,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         trained before the net is trained on all rows. ``"heteroscedastic"`` lets the net tell
         the noise of each row: the default net grows its outputs by itself, a net of your own
         answers the means of all targets and then their log variances on its last axis; it is
-        trained by `BetaNLLLoss`, with ``criterion__beta``, unless you give a criterion. None has
-        no noise: the standard deviation is the spread of the draws.
+        trained by `BetaNLLLoss`, with ``criterion__beta``, unless you give a criterion. On small
+        data it tells too little noise, and must be calibrated, by `calibrate`. None has no noise:
+        the standard deviation is the spread of the draws, and intervals are those of the mean.
     normalize_y : bool, default=True
         Whether to train on a target of mean 0 and standard deviation 1. Answers are in the
         units of y; losses in ``history`` are those of training. The target of a ``Dataset`` is
@@ -273,6 +276,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             self.n_outputs_ = 1 if target is None or target.ndim == 1 else target.shape[1]
             scaled = target if self.normalize_y else None
             self.y_mean_, self.y_scale_ = mean_and_scale(scaled, weights)
+            note(self, "normalize_y")
         return X, y if target is None else target
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -421,9 +425,16 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
 
     def _noise_std(self):
         """Return the noise that is the same for all rows, in the units of y."""
-        if self.noise is None or getattr(self, "heteroscedastic_", False):
-            return np.zeros(())
         self._check_params("noise")
+        if getattr(self, "heteroscedastic_", False):
+            if self.noise != "heteroscedastic":
+                raise ValueError(
+                    "`noise` must be 'heteroscedastic' for a net that was trained to tell its "
+                    f"noise. Got {self.noise!r}. Call `fit` for another noise."
+                )
+            return np.zeros(())
+        if self.noise is None:
+            return np.zeros(())
         if self.noise == "estimate" and hasattr(self, "noise_std_"):
             return self.noise_std_
         if isinstance(self.noise, str):
@@ -436,7 +447,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
 
     # -- predicting --------------------------------------------------------------------------
 
-    def _predictive(self, X, noise=True):
+    def _predictive(self, X, noise=True, spread=True):
         """Return the predictive distribution of inputs that were not validated yet."""
         X = self._check_inputs(X)
         likelihood = self._likelihood(noise)
@@ -445,7 +456,12 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             outputs = GivenOutputs(map(first_output, self.forward_iter(X)))
             return PredictiveDistribution(outputs, likelihood)
         calibration = getattr(self, "calibration_", None)
-        return PredictiveDistribution(self._draws(X), likelihood, calibration)
+        parts = self._draws(X), likelihood, calibration
+        if noise and self.noise is None and calibration is None:
+            return DistributionOfMean(self, *parts)
+        if spread:
+            check_calibrated_noise(self)
+        return PredictiveDistribution(*parts)
 
     def _likelihood(self, noise=True):
         return GaussianLikelihood(
@@ -510,6 +526,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             sample_weight = check_weights(sample_weight, get_len(X))
         uncalibrated = PredictiveDistribution(self._draws(X), likelihood)
         self.calibration_ = CALIBRATIONS[method].fit(uncalibrated, y, sample_weight)
+        self._calibrated_noise = self.noise
         return self
 
     # -- files -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ __all__ = ["WithTarget", "align", "mean_and_scale", "standardise", "target_array
 
 # Where the state dict of a module carries the scale of its target.
 _METADATA = "sk_mcdropout.target"
+_NOISE = "_calibrated_noise"
 _ARRAYS = ("y_mean_", "y_scale_", "noise_std_")
 
 
@@ -111,6 +112,7 @@ class WithTarget:
             if (fitted := getattr(self.net, "calibration_", None)) is not None:
                 arrays = [a for a in (fitted.values, fitted.weights) if a is not None]
                 target["calibration_"] = (fitted.method, *(np.asarray(a).tolist() for a in arrays))
+                target.update({name: v for name, v in vars(self.net).items() if name == _NOISE})
             state._metadata[_METADATA] = target
         return state
 
@@ -124,12 +126,15 @@ class WithTarget:
                 UserWarning,
                 stacklevel=3,
             )
-        vars(self.net).pop("calibration_", None)
+        for name in ("calibration_", _NOISE, "_made_anew"):
+            vars(self.net).pop(name, None)
         for name, part in getattr(state, "_metadata", {}).get(_METADATA, {}).items():
             if name == "calibration_":
                 method, *arrays = part
                 fitted = CALIBRATIONS[method](*map(np.asarray, arrays))
                 setattr(self.net, name, fitted)
+            elif name == _NOISE:
+                vars(self.net)[name] = part
             else:
                 setattr(self.net, name, np.asarray(part))
         return self.module.load_state_dict(state)

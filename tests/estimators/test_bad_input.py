@@ -245,6 +245,7 @@ BAD_PARAMS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.* must be set before training:UserWarning")
 @pytest.mark.parametrize(("name", "value", "match"), BAD_PARAMS)
 def test_bad_parameters_are_refused_by_fit(net, name, value, match):
     answer = net.predict(X)
@@ -274,6 +275,7 @@ def test_bad_numbers_of_functions_are_refused(net, value, said):
     check_refused(net, lambda net: net.sample_y(X, n_samples=value), ValueError, match)
 
 
+@pytest.mark.filterwarnings("ignore:`dropout` must be set before training:UserWarning")
 def test_a_rate_for_a_net_without_dropout_is_refused(net):
     vars(net).update(dropout=0.3, module__hidden=())
     match = "module without dropout layers. Got 0.3 for MLP"

@@ -102,6 +102,7 @@ def test_a_linear_net_with_much_dropout_has_normal_quantiles():
     assert (np.abs(scores - norm.ppf(levels)) < 5 * error).all()
 
 
+@pytest.mark.filterwarnings("ignore:`noise` must be given for quantiles:UserWarning")
 def test_without_noise_quantiles_are_those_of_the_draws(net, X):
     net.set_params(noise=None)
     expected = np.quantile(net.draws(X), [0.2, 0.7], axis=0)
