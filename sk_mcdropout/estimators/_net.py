@@ -31,6 +31,7 @@ from sk_mcdropout.sampling import (
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
+from ._parameters import check_arguments, check_components, parameter_names, refuse_mistyped
 from ._refit import (
     check_trained,
     forget_warnings,
@@ -75,6 +76,7 @@ class MCDropoutNet(NeuralNet):
     def __init__(self, module, *, criterion, **params):
         # Once ``initialized_`` exists, as it does on the class, skorch takes a module that is set
         # for a trained one; so the two parameters that may be modules are set past it.
+        self._refuse_mistyped(params)
         super().__init__(None, criterion=None, **params)
         self.__dict__.update(module=module, criterion=criterion)
         for name in ("initialized_", "history_", "virtual_params_"):
@@ -108,6 +110,7 @@ class MCDropoutNet(NeuralNet):
         self : object
             The estimator.
         """
+        self._refuse_mistyped(params)
         before = module_of(self)
         try:
             return super().set_params(**self._set_plainly(params))
@@ -131,6 +134,13 @@ class MCDropoutNet(NeuralNet):
         if self.initialized_ and mine:
             self._validate_params()
         return {name: value for name, value in params.items() if name not in mine}
+
+    def _refuse_mistyped(self, params):
+        """Refuse mistyped names; those that begin like a part of the net are left to skorch."""
+        known = {*parameter_names(type(self)), *vars(self)}
+        parts = *self.prefixes_, "module", "criterion", "optimizer"
+        names = [n for n in params if "__" not in n and not n.startswith(parts)]
+        refuse_mistyped(type(self).__name__, names, known)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -202,6 +212,7 @@ class MCDropoutNet(NeuralNet):
     ) -> Self:
         before = self.__dict__.copy()
         try:
+            check_components(self)
             self._check_params()
             self.__dict__.pop("_made_anew", None)
             if start:
@@ -248,6 +259,25 @@ class MCDropoutNet(NeuralNet):
             super().initialize()
         self.__dict__.pop("_made_anew", None)
         return self
+
+    def initialized_instance(self, instance_or_cls, kwargs):
+        """Return an instance, as skorch does; refuse arguments that its class does not take.
+
+        Parameters
+        ----------
+        instance_or_cls : object
+            The instance, or a class or function that makes it.
+        kwargs : dict
+            Its arguments.
+
+        Returns
+        -------
+        object
+            The instance.
+        """
+        if self.init_context_ in ("module", "criterion"):
+            check_arguments(instance_or_cls, self.init_context_, kwargs)
+        return super().initialized_instance(instance_or_cls, kwargs)
 
     def initialize_module(self):
         """Make the module: fill in the widths of the default net and the rate of dropout."""

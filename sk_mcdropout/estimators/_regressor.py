@@ -28,6 +28,7 @@ from ._batches import BatchDataset
 from ._held_out import draws_by_folds, draws_on
 from ._net import MCDropoutNet
 from ._noiseless import DistributionOfMean
+from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._predict import PredictiveRegressorMixin
 from ._refit import check_calibrated_noise, note
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
@@ -367,6 +368,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         if "_weights" in self.__dict__:
             check_can_weigh(self)
         super()._before_training(X, y, start, fit_params)
+        if self.train_split is None:
+            check_monitors(self)
+            self._check_batches(X, y, n_training_rows(X))
         if self.noise == "estimate" and start and self.train_split is None:
             weights = self.__dict__.get("_weights")
             self.noise_std_ = likeliest_noise(*draws_by_folds(self, X, y, fit_params, weights))
@@ -385,6 +389,8 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             The rows to train on and those held out, None if there are none.
         """
         train, valid = super().get_split_datasets(X, y, **fit_params)
+        if self.train_split is not None:
+            self._check_batches(X, y, n_training_rows(train))
         if self.noise == "estimate":
             self.__dict__["_held_out"] = valid
         if "_weights" in self.__dict__:
@@ -394,6 +400,10 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         if self.learned_rates_:
             self.__dict__["_n_rows"] = count_weighted(train)
         return train, valid
+
+    def _check_batches(self, X, y, n_rows):
+        if n_rows is not None:
+            check_last_batch(self, n_rows, lambda: next(iter(self._inputs(X, y))))
 
     def initialize_module(self):
         """Make the module, with outputs for the noise if it is heteroscedastic."""

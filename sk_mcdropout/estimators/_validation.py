@@ -173,7 +173,18 @@ def _has_embedding(module: nn.Module) -> bool:
 
 def check_params(constraints: dict[str, Any], params: dict[str, Any], caller: str) -> None:
     """Check parameters against a table of constraints, in scikit-learn's words."""
+    for name, value in params.items():
+        if isinstance(value, bool | np.bool_) and not {"boolean", "verbose"} & _words(
+            constraints[name]
+        ):
+            raise ValueError(
+                f"`{name}` must not be a bool, which is no number. Got {value!r}. Write the number."
+            )
     validate_parameter_constraints(constraints, params, caller)
+
+
+def _words(kinds: list[Any]) -> set[str]:
+    return {kind for kind in kinds if isinstance(kind, str)}
 
 
 def check_shares(name: str, values: Any) -> np.ndarray:
