@@ -117,17 +117,19 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
     callbacks : list of skorch.callbacks.Callback, or None, default=None
         Callbacks of skorch, such as ``[skorch.callbacks.EarlyStopping()]``, which needs a
         ``train_split``.
-    device : str or torch.device, default="cpu"
+    device : str or torch.device, default='cpu'
         Where the net is trained and predicts.
     warm_start : bool, default=False
         Whether `fit` continues the training of a net that is there.
     compile : bool, default=False
         Whether to compile the net by ``torch.compile``.
-    iterator_train, iterator_valid : class, default=torch.utils.data.DataLoader
-        The iterators over batches for training, and for validation and prediction.
-    predict_nonlinearity : callable, "auto" or None, default="auto"
+    iterator_train : class, default=DataLoader
+        The iterator over batches for training.
+    iterator_valid : class, default=DataLoader
+        The iterator over batches for validation and prediction.
+    predict_nonlinearity : callable, "auto" or None, default='auto'
         Applied to the output of each draw, as in skorch.
-    use_caching : bool or "auto", default="auto"
+    use_caching : bool or "auto", default='auto'
         Whether scoring callbacks use the outputs of the validation pass, as in skorch.
     torch_load_kwargs : dict, default=None
         Passed to ``torch.load`` by `load_params`, as in skorch.
