@@ -30,9 +30,9 @@ X_train, X_held, y_train, y_held = train_test_split(X_train, y_train, random_sta
 # %%
 # Three nets and a Gaussian process
 # ---------------------------------
-# The spread of the draws is epistemic uncertainty, so intervals of it alone hold too few y. With
-# ``noise="estimate"`` the noise is estimated on rows held out of training. Or ``calibrate`` widens
-# all intervals until they hold as many held-out rows as they should.
+# The spread of the draws is epistemic uncertainty, so intervals of it alone hold too few y, as the
+# net warns. With ``noise="estimate"`` the noise is estimated on rows held out of training. Or
+# ``calibrate`` widens all intervals until they hold as many held-out rows as they should.
 net = MCDropoutRegressor(dropout=0.3, max_epochs=60, random_state=0)
 process = GaussianProcessRegressor(ConstantKernel() * RBF() + WhiteKernel(), normalize_y=True)
 models = {

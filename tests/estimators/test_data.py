@@ -272,6 +272,7 @@ def test_a_dataset_without_targets_says_so(X, form, said):
 TENSORS = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int8]
 
 
+@pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @pytest.mark.parametrize("dtype", TENSORS)
 def test_tensors_of_all_dtypes_train_and_predict_as_the_array(X, y, fitted, dtype):
     x = torch.from_numpy(X).to(dtype)
