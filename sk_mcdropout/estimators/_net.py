@@ -17,10 +17,17 @@ from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from skorch.utils import is_dataset, to_device, to_tensor
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
-from sk_mcdropout.sampling import Draws, first_rows, forked_generators, one_mask_for_all_steps
+from sk_mcdropout.sampling import (
+    Draws,
+    evaluating,
+    first_rows,
+    forked_generators,
+    one_mask_for_all_steps,
+)
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
@@ -157,7 +164,9 @@ class MCDropoutNet(SettableNet):
 
     def _before_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the data and the untrained net."""
-        if not is_dataset(X):
+        if is_dataset(X):
+            self._make_lazy_weights(lambda: self._inputs(X))
+        else:
             self._probe(X, y)
 
     def initialize(self):
@@ -366,6 +375,8 @@ class MCDropoutNet(SettableNet):
 
     def _draws_of(self, batches: Any, **options: Any) -> Draws:
         plans: dict[Hashable, Any] = self.__dict__.setdefault("_plans", {})
+        if not plans:
+            self._make_lazy_weights(batches)
         return Draws(
             self.module_,
             batches,
@@ -375,6 +386,14 @@ class MCDropoutNet(SettableNet):
             plans=plans.setdefault(self.variational_rnn, {}),
             **options,
         )
+
+    def _make_lazy_weights(self, batches: Any) -> None:
+        """Let lazy modules make their weights, from the seed, before the first pass."""
+        if not any(map(is_lazy, self.module_.parameters())):
+            return
+        x = first_rows(next(iter(batches())), 2)
+        with self._seeded(3), evaluating(*self._torch_modules()):
+            self.evaluation_step((x, None), training=False)
 
     def _forget_plans(self) -> None:
         """Forget what was found out about the module, which has changed."""

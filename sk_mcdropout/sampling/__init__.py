@@ -10,6 +10,7 @@ For the other packages:
 
 - `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
 - `forked_generators`: torch's global generators, seeded for a while
+- `evaluating`: modules held in eval mode for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `first_rows`: a few rows of any input
 - `warn`: a warning at the line of the user
@@ -17,7 +18,7 @@ For the other packages:
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
-from ._eval_mode import forked_generators
+from ._eval_mode import evaluating, forked_generators
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
@@ -30,6 +31,7 @@ __all__ = [
     "DropoutSites",
     "cov_over_draws",
     "dropout_sites",
+    "evaluating",
     "first_rows",
     "forked_generators",
     "mean_and_std",
