@@ -10,10 +10,14 @@ from torch.utils.data import Subset
 
 from ._weights import weights_of
 
-__all__ = ["draws_by_folds", "draws_on"]
+__all__ = ["Interrupted", "check_folds", "draws_by_folds", "draws_on"]
 
 _N_FOLDS = 5
 _MOST_ROWS = 10_000  # tell a standard deviation to 1 %
+
+
+class Interrupted(Exception):
+    """The user has interrupted a training; the message says which."""
 
 
 def draws_on(net, dataset):
@@ -43,6 +47,16 @@ def draws_on(net, dataset):
     return y.reshape(draws.shape[1:]), draws, None if weights is None else torch.tensor(weights)
 
 
+def check_folds(X, y):
+    """Refuse data that cannot be cut into folds."""
+    if is_dataset(X) or not isinstance(y, np.ndarray):
+        raise ValueError(
+            "`noise='estimate'` must have rows held out of training. Got a "
+            f"{type(X).__name__}, which is not cut into folds, and no `train_split`. Give "
+            "`train_split`, such as `skorch.dataset.ValidSplit(5)`."
+        )
+
+
 def draws_by_folds(net, X, y, fit_params, sample_weight=None):
     """Draw for each row with a net that was trained on the other rows, in five folds.
 
@@ -67,13 +81,14 @@ def draws_by_folds(net, X, y, fit_params, sample_weight=None):
         The draws, in the units of y.
     weights : Tensor of shape (n_rows,) or None
         The weights of the rows, if there are some.
+
+    Raises
+    ------
+    Interrupted
+        If the training of the estimator, or that of a fold, was interrupted by the user.
     """
-    if is_dataset(X) or not isinstance(y, np.ndarray):
-        raise ValueError(
-            "`noise='estimate'` must have rows held out of training. Got a "
-            f"{type(X).__name__}, which is not cut into folds, and no `train_split`. Give "
-            "`train_split`, such as `skorch.dataset.ValidSplit(5)`."
-        )
+    if net._interrupted:
+        raise Interrupted("the training")
     folds = KFold(_N_FOLDS, shuffle=True, random_state=net.seed_ % 2**32)
     counted = np.arange(get_len(X)) if sample_weight is None else np.flatnonzero(sample_weight)
     targets, draws, weights = [], [], []
@@ -82,6 +97,8 @@ def draws_by_folds(net, X, y, fit_params, sample_weight=None):
         learner = clone(net).set_params(noise=None, random_state=_seed(net, fold))
         given = None if sample_weight is None else sample_weight[others]
         learner.fit(multi_indexing(X, others), y[others], sample_weight=given, **fit_params)
+        if learner._interrupted:
+            raise Interrupted(f"the training of fold {fold + 1} of {_N_FOLDS}")
         rows = rows[: _MOST_ROWS // _N_FOLDS]
         draws.append(torch.from_numpy(learner.draws(multi_indexing(X, rows))))
         targets.append(torch.from_numpy(y[rows]).reshape(draws[-1].shape[1:]))

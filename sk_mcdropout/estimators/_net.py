@@ -30,6 +30,7 @@ from sk_mcdropout.sampling import (
 )
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
+from ._endings import check_finite, is_early_stop, state_of
 from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
 from ._parameters import check_components
 from ._refit import forget_warnings, note, warn_of_changes
@@ -59,6 +60,8 @@ class MCDropoutNet(SettableNet):
     initialized_ = False
     history_: Any = None
     virtual_params_: Any = MappingProxyType({})
+
+    _interrupted = False  # by the user, in the last training
 
     # What subclasses declare in their signatures.
     n_draws: int
@@ -136,6 +139,7 @@ class MCDropoutNet(SettableNet):
         sample_weight: Any = None,
     ) -> Self:
         before = self.__dict__.copy()
+        weights = self._weights_of_the_user() if start else {}
         try:
             check_components(self)
             self._check_params()
@@ -150,23 +154,69 @@ class MCDropoutNet(SettableNet):
             X = cast(X, self.module_)
             self._before_training(X, y, start, fit_params)
             forget_warnings(self)
-        except Exception:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+        except BaseException:
+            self._put_back(before)
             raise
+        self._interrupted = False
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
         self._set_training(False)
-        if is_dataset(X) or regularised_parameters(self.module_):  # whose rates were trained
-            self._forget_plans()
-            self._probe(X, y)
+        try:
+            check_finite(self.module_, self.history, self.callbacks_)
+            self._after_training(X, y, start, fit_params)
+        except ValueError:
+            if start:
+                self._put_back(before, weights)
+            raise
         return self
+
+    def _weights_of_the_user(self) -> dict[str, Tensor]:
+        """Return copies of the weights of a module of the user that is itself trained."""
+        if not isinstance(self.module, nn.Module) or self.dropout is not None:
+            return {}
+        return {name: part.clone() for name, part in state_of(self.module) if not is_lazy(part)}
+
+    def _put_back(self, before: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
+        """Put the estimator back into the state before a fit that failed."""
+        self.__dict__.clear()
+        self.__dict__.update(before)
+        if weights:
+            for name, part in state_of(self.module):
+                if name in weights:
+                    part.copy_(weights[name])
+
+    def fit_loop(self, X, y=None, epochs=None, **params):
+        """Train as skorch does; note whether an interrupt by the user has cut the training.
+
+        Parameters
+        ----------
+        X, y, **params
+            As for `fit`.
+        epochs : int, optional
+            Number of epochs; by default ``max_epochs``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        try:
+            return super().fit_loop(X, y, epochs, **params)
+        except KeyboardInterrupt as interrupt:
+            self._interrupted = not is_early_stop(interrupt)
+            raise  # to skorch, which keeps what was trained so far
 
     def _before_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the data and the untrained net."""
         if is_dataset(X):
             self._make_lazy_weights(lambda: self._inputs(X))
         else:
+            self._probe(X, y)
+
+    def _after_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
+        """Do what needs the trained net."""
+        if is_dataset(X) or regularised_parameters(self.module_):  # whose rates were trained
+            self._forget_plans()
             self._probe(X, y)
 
     def initialize(self):

@@ -23,9 +23,10 @@ from sk_mcdropout.predictive import (
     PredictiveDistribution,
     likeliest_noise,
 )
+from sk_mcdropout.sampling import warn
 
 from ._batches import BatchDataset
-from ._held_out import draws_by_folds, draws_on
+from ._held_out import Interrupted, check_folds, draws_by_folds, draws_on
 from ._net import MCDropoutNet
 from ._noiseless import DistributionOfMean
 from ._parameters import check_last_batch, check_monitors, n_training_rows
@@ -80,7 +81,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         Standard deviation of the noise of the observations, in the units of y. ``"estimate"``
         finds, for each target, the one under which rows held out of training are likeliest:
         those of ``train_split``; without it those of five folds, for which five more nets are
-        trained before the net is trained on all rows. ``"heteroscedastic"`` lets the net tell
+        trained after the net was trained on all rows. ``"heteroscedastic"`` lets the net tell
         the noise of each row: the default net grows its outputs by itself, a net of your own
         answers the means of all targets and then their log variances on its last axis; it is
         trained by `BetaNLLLoss`, with ``criterion__beta``, unless you give a criterion. On small
@@ -347,15 +348,10 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
 
     def _fit(self, X, y, start, method, fit_params, sample_weight=None):
         try:
-            super()._fit(X, y, start, method, fit_params, sample_weight)
-            self._check_weights_were_read()
-            held_out = self.__dict__.get("_held_out")
-            if self.noise == "estimate" and held_out is not None:
-                self.noise_std_ = likeliest_noise(*draws_on(self, held_out))
+            return super()._fit(X, y, start, method, fit_params, sample_weight)
         finally:
             for name in _WHILE_FITTING:
                 self.__dict__.pop(name, None)
-        return self
 
     def _check_weights_were_read(self):
         trained = self.history and "train_loss" in self.history[-1]
@@ -373,9 +369,40 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         if self.train_split is None:
             check_monitors(self)
             self._check_batches(X, y, n_training_rows(X))
-        if self.noise == "estimate" and start and self.train_split is None:
+        if self._needs_folds() and start:
+            check_folds(X, y)
+
+    def _after_training(self, X, y, start, fit_params):
+        self._check_weights_were_read()
+        super()._after_training(X, y, start, fit_params)
+        if self.noise == "estimate":
+            self._estimate_noise(X, y, start, fit_params)
+
+    def _estimate_noise(self, X, y, start, fit_params):
+        """Estimate the noise from rows held out of training, where there are any."""
+        held_out = self.__dict__.get("_held_out")
+        if held_out is not None:
+            self.__dict__.pop("noise_std_", None)
+            self.noise_std_ = likeliest_noise(*draws_on(self, held_out))
+        elif self._needs_folds() and start:
             weights = self.__dict__.get("_weights")
-            self.noise_std_ = likeliest_noise(*draws_by_folds(self, X, y, fit_params, weights))
+            try:
+                self.noise_std_ = likeliest_noise(*draws_by_folds(self, X, y, fit_params, weights))
+            except Interrupted as interrupt:
+                warn(
+                    "the noise must be estimated by nets that were trained to the end. Got an "
+                    f"interrupt in {interrupt}, so that there is a net without a noise. Call "
+                    "`fit` again, or set `noise` to a number."
+                )
+        elif self._needs_folds() and hasattr(self, "noise_std_"):
+            warn(
+                "the noise must be estimated for the net as it is. Got more training, and the "
+                f"`noise_std_` {self.noise_std_.tolist()!r} of the first `fit`. Start anew by "
+                "`fit` without `warm_start`, or give `train_split`, whose rows tell it each time."
+            )
+
+    def _needs_folds(self):
+        return self.noise == "estimate" and self.train_split is None
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Split the data as skorch does; while fitting, what is held out is kept at hand.

@@ -97,11 +97,31 @@ def test_a_dataset_needs_a_split_for_the_estimate(data):
     assert net.noise_std_ > 0
 
 
-def test_training_on_keeps_the_estimate_and_a_new_fit_replaces_it(data):
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+def test_training_on_keeps_the_estimate_and_says_so(data, method):
+    X, y = data
+    net = small_net(noise="estimate", warm_start=True).fit(X, y)
+    first = net.noise_std_
+    with pytest.warns(UserWarning, match=f"Got more training, and the `noise_std_` {first} of"):
+        getattr(net, method)(X, 10 * y)
+    assert net.noise_std_ == first
+
+
+def test_training_on_with_a_split_estimates_the_noise_again(data):
+    X, y = data
+    net = small_net(noise="estimate", train_split=ValidSplit(4)).fit(X, y)
+    first = net.noise_std_
+    net.partial_fit(X, 10 * y)
+    held_out = ValidSplit(4)(Dataset(X, y))[1].indices
+    draws = torch.tensor(net.draws(X[held_out]))
+    assert_allclose(net.noise_std_, likeliest_noise(torch.tensor(10 * y[held_out]), draws))
+    assert net.noise_std_ > 5 * first
+
+
+def test_a_new_fit_replaces_the_estimate(data):
     X, y = data
     net = small_net(noise="estimate").fit(X, y)
     first = net.noise_std_
-    assert net.partial_fit(X, y).noise_std_ == first
     assert net.fit(X, 10 * y).noise_std_ > 5 * first
 
 
