@@ -41,7 +41,7 @@ def draws_on(net, dataset):
     """
     rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOST_ROWS)).astype(int)
     some = Subset(dataset, rows.tolist())
-    y = torch.cat([torch.as_tensor(y) for _, y in net.get_iterator(some, training=False)])
+    y = torch.cat([torch.as_tensor(y) for _, y in net._alone().get_iterator(some, training=False)])
     draws = torch.from_numpy(net.draws(some))
     weights = weights_of(some)
     return y.reshape(draws.shape[1:]), draws, None if weights is None else torch.tensor(weights)

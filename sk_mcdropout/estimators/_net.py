@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, validate_data
 from skorch import NeuralNet
 from skorch.dataset import unpack_data
+from skorch.hf import AccelerateMixin
 from skorch.utils import is_dataset, to_device, to_tensor
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -41,7 +42,10 @@ from ._validation import (
     check_flat,
     check_is_data,
     check_params,
+    first_float,
     first_output,
+    floats_to,
+    is_half,
     is_plain_table,
     is_table,
     pair_of_a_dataset,
@@ -51,13 +55,22 @@ from ._validation import (
 __all__ = ["MCDropoutNet"]
 
 
+class FalseOnceMade:
+    """An attribute that is False in a net that was made; before, skorch must find none."""
+
+    def __get__(self, net: Any, owner: type) -> bool:
+        if net is not None and "module" not in vars(net):
+            raise AttributeError("the net was not made yet")
+        return False
+
+
 class MCDropoutNet(SettableNet):
     """Base class: fit like scikit-learn, train like skorch, and draw with dropout on."""
 
     _parameter_constraints: dict[str, Any] = {}
 
     # skorch sets these in ``__init__``, where scikit-learn allows nothing but parameters.
-    initialized_ = False
+    initialized_: Any = FalseOnceMade()
     history_: Any = None
     virtual_params_: Any = MappingProxyType({})
 
@@ -219,23 +232,27 @@ class MCDropoutNet(SettableNet):
             self._forget_plans()
             self._probe(X, y)
 
-    def initialize(self):
-        """Make the module, the criterion, the optimizer and the callbacks.
-
-        Returns
-        -------
-        self : object
-            The estimator, ready to train.
-        """
+    def initialize_virtual_params(self):
+        """Do the first step of `initialize`, also of one that a mix-in replaced: draw the seed."""
+        super().initialize_virtual_params()
         if self.random_state is None:
             self.seed_ = int(torch.randint(2**31 - 1, ()))
         else:
             self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         note(self, "random_state")
-        with self._seeded(0):
-            super().initialize()
         self.__dict__.pop("_made_anew", None)
+
+    def _initialize_module(self, reason=None):
+        with self._seeded(0):
+            super()._initialize_module(reason)
+        self._set_dropout()
+        note(self, "dropout")
+        self._forget_plans()
         return self
+
+    def _initialize_criterion(self, reason=None):
+        with self._seeded(0, 1):
+            return super()._initialize_criterion(reason)
 
     def initialize_module(self):
         """Make the module: fill in the widths of the default net and the rate of dropout."""
@@ -248,13 +265,17 @@ class MCDropoutNet(SettableNet):
                     "`fit`, or give `module__n_features` and `module__n_outputs`."
                 )
         self.module_ = self.initialized_instance(module, params)
-        if self.dropout is not None:
-            if self.module_ is module:
-                self.module_ = deepcopy(module)
-            set_rates(self.module_, self.dropout)
-        note(self, "dropout")
-        self._forget_plans()
+        self._set_dropout()
         return self
+
+    def _set_dropout(self) -> None:
+        """Set the rate of dropout, of a copy if the module is the user's own."""
+        if self.dropout is None:
+            return
+        if self.module_ is self.module:
+            with self._current_init_context("module"):
+                self.module_ = deepcopy(self.module)
+        set_rates(self.module_, self.dropout)
 
     def _learn_widths(self, X: Any) -> None:
         """Learn from a tensor or a dataset what the default net must know; refuse images."""
@@ -277,6 +298,8 @@ class MCDropoutNet(SettableNet):
 
     def _check_params(self, *names: str) -> None:
         params = {name: getattr(self, name) for name in names or self._parameter_constraints}
+        if type(self).initialize_module is not MCDropoutNet.initialize_module:
+            params.pop("module", None)  # a subclass may take what it likes, such as a name
         check_params(self._parameter_constraints, params, type(self).__name__)
 
     @contextmanager
@@ -389,6 +412,11 @@ class MCDropoutNet(SettableNet):
         Tensor or tuple of Tensor
             The output.
         """
+        weights = first_float(self.module_)
+        if self.device is None and weights is not None:  # an accelerator has placed the module
+            x = to_tensor(x, device=weights.device)
+        if weights is not None and is_half(weights.dtype):
+            x = floats_to(weights.dtype, to_tensor(x, device=self.device))
         with one_mask_for_all_steps(self.module_) if self.variational_rnn else nullcontext():
             return super().infer(x, **fit_params)
 
@@ -456,7 +484,15 @@ class MCDropoutNet(SettableNet):
             return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
         if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
             return self.infer
-        return lambda x: self.evaluation_step((x, None), training=False)
+        return lambda x: self._alone().evaluation_step((x, None), training=False)
+
+    def _alone(self) -> Any:
+        """Return the net past skorch's mix-in for accelerate.
+
+        That one shares rows out between processes, and gathers them by their number in a batch.
+        Draws are made for all rows in each process.
+        """
+        return super(AccelerateMixin, self) if isinstance(self, AccelerateMixin) else self
 
     def _torch_modules(self) -> list[nn.Module]:
         parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
@@ -470,7 +506,7 @@ class MCDropoutNet(SettableNet):
         if sparse.issparse(X) and self._reads_plainly():
             yield from dense_chunks(X)
             return
-        for batch in self.get_iterator(self.get_dataset(X, y), training=False):
+        for batch in self._alone().get_iterator(self.get_dataset(X, y), training=False):
             x = unpack_data(batch)[0]
             yield x if isinstance(x, Tensor) else to_tensor(x, device="cpu")
 

@@ -33,7 +33,7 @@ from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._predict import PredictiveRegressorMixin
 from ._refit import check_calibrated_noise, note
 from ._target import WithTarget, align, mean_and_scale, standardise, target_array
-from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output
+from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output, is_half
 from ._weights import (
     check_can_weigh,
     check_weights,
@@ -307,6 +307,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             if hasattr(self, "y_mean_"):
                 y_true = standardise(y_true, self.y_mean_, self.y_scale_)
             if isinstance(y_pred, Tensor):
+                y_pred = y_pred.float() if is_half(y_pred.dtype) else y_pred
                 y_true = align(
                     y_true, self._predicted_means(y_pred), strict=self._compares_numbers()
                 )
@@ -434,20 +435,19 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         if n_rows is not None:
             check_last_batch(self, n_rows, lambda: next(iter(self._inputs(X, y))))
 
-    def initialize_module(self):
-        """Make the module, with outputs for the noise if it is heteroscedastic."""
+    def _initialize_module(self, reason=None):
         self.heteroscedastic_ = self.noise == "heteroscedastic"
-        return super().initialize_module()
+        return super()._initialize_module(reason)
 
     def _widths(self):
         widths = super()._widths()
-        if widths and self.heteroscedastic_:
+        if widths and getattr(self, "heteroscedastic_", False):
             widths["n_outputs"] *= 2
         return widths
 
     def initialize_criterion(self):
         """Make the loss; that of a heteroscedastic net is a likelihood unless you chose one."""
-        if not self.heteroscedastic_:
+        if not getattr(self, "heteroscedastic_", False):
             return super().initialize_criterion()
         kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
         if kind is nn.MSELoss:

@@ -27,7 +27,10 @@ __all__ = [
     "check_is_data",
     "check_params",
     "check_shares",
+    "first_float",
     "first_output",
+    "floats_to",
+    "is_half",
     "is_plain_table",
     "is_table",
     "pair_of_a_dataset",
@@ -133,7 +136,7 @@ def cast(X: Any, module: nn.Module) -> Any:
     if X.dtype.kind in "iu" and _has_embedding(module):
         dtype: np.dtype[Any] = np.dtype(np.int64)
     else:
-        # numpy knows no bfloat16: such a module gets single precision and casts for itself.
+        # numpy knows no bfloat16: such a table is cast when it is a tensor.
         dtype = np.dtype(_NUMPY_DTYPES.get(_dtype_of(module), np.float32))
     with np.errstate(over="ignore"):
         narrow = np.require(X, dtype=dtype, requirements=["C", "W"])
@@ -163,8 +166,27 @@ _NUMPY_DTYPES: dict[torch.dtype, type] = {torch.float64: np.float64, torch.float
 
 
 def _dtype_of(module: nn.Module) -> torch.dtype:
-    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
-    return next(floats, torch.float32)
+    weights = first_float(module)
+    return torch.float32 if weights is None else weights.dtype
+
+
+def first_float(module: nn.Module) -> Tensor | None:
+    """Return the first parameter of a module that holds floats, which tells its dtype."""
+    return next((p for p in module.parameters() if p.is_floating_point()), None)
+
+
+def is_half(dtype: torch.dtype) -> bool:
+    """Return whether numbers of a dtype have half precision."""
+    return dtype in (torch.bfloat16, torch.float16)
+
+
+def floats_to(dtype: torch.dtype, x: Any) -> Any:
+    """Cast the tensors of floats in the inputs of a net."""
+    if isinstance(x, Tensor):
+        return x.to(dtype) if x.is_floating_point() else x
+    if isinstance(x, Mapping):
+        return {name: floats_to(dtype, part) for name, part in x.items()}
+    return [floats_to(dtype, part) for part in x] if isinstance(x, list) else x
 
 
 def _has_embedding(module: nn.Module) -> bool:
