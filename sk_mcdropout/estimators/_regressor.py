@@ -157,7 +157,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if X had string names.
     n_outputs_ : int
-        Number of targets seen in `fit`.
+        Number of targets seen in `fit`, where y had one or two axes.
     noise_std_ : ndarray of shape () or (n_targets,)
         Estimated noise, in the units of y, with ``noise="estimate"``.
     heteroscedastic_ : bool
@@ -277,7 +277,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         self.__dict__.pop("calibration_", None)
         if start or not hasattr(self, "y_mean_"):
             self.__dict__.pop("noise_std_", None)
-            self.n_outputs_ = 1 if target is None or target.ndim == 1 else target.shape[1]
+            self.__dict__.pop("n_outputs_", None)
+            if target is not None:
+                self.n_outputs_ = 1 if target.ndim == 1 else target.shape[1]
             scaled = target if self.normalize_y else None
             self.y_mean_, self.y_scale_ = mean_and_scale(scaled, weights)
             note(self, "normalize_y")
@@ -509,6 +511,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             noise_std=self._noise_std() if noise else np.zeros(()),
             heteroscedastic=getattr(self, "heteroscedastic_", False),
             nonlinearity=self._nonlinearity(),
+            n_targets=getattr(self, "n_outputs_", None),
         )
 
     def _nonlinearity(self):

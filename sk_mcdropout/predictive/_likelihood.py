@@ -31,6 +31,9 @@ class GaussianLikelihood:
         then their log variances.
     nonlinearity : callable, optional
         Applied to the means of a draw, of shape (n_samples, ...).
+    n_targets : int, optional
+        Number of targets of a y of one or two axes, whose shape the values are to have; by
+        default that of ``loc``. Without one, the shape is that of the outputs.
 
     Examples
     --------
@@ -47,6 +50,7 @@ class GaussianLikelihood:
     noise_std: np.ndarray = field(default_factory=lambda: np.zeros(()))
     heteroscedastic: bool = False
     nonlinearity: Callable[[Tensor], Tensor] | None = None
+    n_targets: int | None = None
 
     @property
     def has_noise(self) -> bool:
@@ -117,14 +121,15 @@ class GaussianLikelihood:
 
     def _in_shape(self, values: Tensor) -> Tensor:
         """Give values of shape (n_draws, n_samples, ...) the shape of y; one target has no axis."""
-        shape = values.shape[2:]
-        n_targets = self.loc.size if self.loc.ndim else 1
-        if n_targets > 1 and shape != (n_targets,):
-            if math.prod(shape) != n_targets:
-                raise ValueError(
-                    "the output of the net must have one number for each target. Got an output of "
-                    f"shape {tuple(values.shape[1:])} for {n_targets} targets. Give the net one "
-                    "output for each target."
-                )
+        n_targets = self.n_targets or self.loc.size
+        size = math.prod(values.shape[2:])
+        if n_targets > 1 and size != n_targets:
+            raise ValueError(
+                "the output of the net must have one number for each target. Got an output of "
+                f"shape {tuple(values.shape[1:])} for {n_targets} targets. Give the net one "
+                "output for each target."
+            )
+        if n_targets > 1:
             return values.flatten(2)
-        return values.squeeze(2) if values.ndim == 3 else values
+        squeezes = size == 1 and (values.ndim == 3 or self.n_targets == 1)
+        return values.flatten(1) if squeezes else values

@@ -48,7 +48,7 @@ def y(X):
 def test_a_net_in_half_precision_learns_and_answers_in_double(X, y, dtype, noise):
     n_outputs = 2 if noise == "heteroscedastic" else 1
     net = small_net(dtype, noise=noise, module__n_outputs=n_outputs).fit(X, y)
-    answers = (*net.predict_decomposed(X), *net.predict_interval(X), net.draws(X))
+    answers = (*net.predict_decomposed(X), net.predict_interval(X), net.draws(X))
     assert {answer.dtype for answer in answers} == {np.dtype(np.float64)}
     assert all(np.isfinite(answer).all() for answer in answers)
     assert r2_score(y, net.predict(X)) > 0.8
