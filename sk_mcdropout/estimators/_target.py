@@ -1,6 +1,5 @@
 """The target of a regression: its shape, and the scale it is trained on."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from scipy import sparse
 from torch import Tensor
 
 from sk_mcdropout.predictive import CALIBRATIONS
+from sk_mcdropout.sampling import warn
 
 __all__ = ["WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
 
@@ -119,12 +119,10 @@ class WithTarget:
     def load_state_dict(self, state):
         """Load the module's state, and what the metadata hold where they are there."""
         if self.net.normalize_y and not hasattr(state, "_metadata"):
-            warnings.warn(
+            warn(
                 "the file must hold the scale of y for predictions in its units. Got a file of "
                 "tensors alone, as safetensors writes them. Set `y_mean_` and `y_scale_` to those "
-                "of the net that was saved, or save it without safetensors.",
-                UserWarning,
-                stacklevel=3,
+                "of the net that was saved, or save it without safetensors."
             )
         for name in ("calibration_", _NOISE, "_made_anew"):
             vars(self.net).pop(name, None)

@@ -246,7 +246,8 @@ def warn(message: str) -> None:
 
 
 def _is_inside(frame: FrameType, package: str) -> bool:
-    return frame.f_globals.get("__name__", "").partition(".")[0] in (package, "contextlib")
+    name = frame.f_globals.get("__name__", "").partition(".")[0]
+    return name in (package, "contextlib", "skorch")  # skorch stands between our own methods
 
 
 def _warn_if_missed(paths: list[str]) -> None:
