@@ -233,7 +233,7 @@ def warn(message: str) -> None:
     --------
     >>> import warnings
     >>> from sk_mcdropout.sampling import warn
-    >>> with warnings.catch_warnings(record=True) as caught:
+    >>> with warnings.catch_warnings(action="always", record=True) as caught:
     ...     warn("the rate must be above 0. Got 0. Raise it.")
     >>> caught[0].category.__name__
     'UserWarning'
