@@ -1,38 +1,26 @@
 """A skorch net that is a scikit-learn estimator and draws with its dropout on."""
 
 import math
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, validate_data
-from skorch import NeuralNet
-from skorch.dataset import unpack_data
-from skorch.hf import AccelerateMixin
-from skorch.utils import is_dataset, to_device, to_tensor
+from skorch.utils import is_dataset
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
 from sk_mcdropout.sampling import (
-    Draws,
-    evaluating,
     first_rows,
-    forked_generators,
-    one_mask_for_all_steps,
 )
 
-from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
+from ._drawing import DrawingNet
 from ._endings import check_finite, is_early_stop, state_of
-from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
 from ._parameters import check_components
 from ._refit import forget_warnings, note, warn_of_changes
 from ._settable import SettableNet
@@ -42,10 +30,7 @@ from ._validation import (
     check_flat,
     check_is_data,
     check_params,
-    first_float,
     first_output,
-    floats_to,
-    is_half,
     is_plain_table,
     is_table,
     pair_of_a_dataset,
@@ -64,7 +49,7 @@ class FalseOnceMade:
         return False
 
 
-class MCDropoutNet(SettableNet):
+class MCDropoutNet(SettableNet, DrawingNet):
     """Base class: fit like scikit-learn, train like skorch, and draw with dropout on."""
 
     _parameter_constraints: dict[str, Any] = {}
@@ -76,12 +61,7 @@ class MCDropoutNet(SettableNet):
 
     _interrupted = False  # by the user, in the last training
 
-    # What subclasses declare in their signatures.
-    n_draws: int
-    dropout: float | None
-    extra_dropout: tuple[type, ...]
-    variational_rnn: bool
-    random_state: Any
+    dropout: float | None  # declared in the signatures of subclasses
 
     def __init__(self, module, *, criterion, **params):
         # Once ``initialized_`` exists, as it does on the class, skorch takes a module that is set
@@ -302,18 +282,6 @@ class MCDropoutNet(SettableNet):
             params.pop("module", None)  # a subclass may take what it likes, such as a name
         check_params(self._parameter_constraints, params, type(self).__name__)
 
-    @contextmanager
-    def _seeded(self, *purpose: int) -> Iterator[None]:
-        """Seed torch for one purpose, and put its global generators back after."""
-        if self.random_state is None:
-            yield
-            return
-        seed = int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
-        if self.device is not None and torch.device(self.device).type == "cuda":
-            torch.cuda.init()
-        with forked_generators(seed):
-            yield
-
     def _probe(self, X: Any, y: Any) -> None:
         """Find the dropouts, and refuse an output that does not go with y, before training."""
         x = first_rows(next(iter(self._inputs(X, y))), 2)
@@ -356,167 +324,3 @@ class MCDropoutNet(SettableNet):
         if not is_table(X) or takes_columns(self.module, X):
             return cast(X, self.module_)
         return cast(self._check_table(X), self.module_)
-
-    # -- what skorch does for each batch -------------------------------------------------------
-
-    def get_iterator(self, dataset, training=False):
-        """Return an iterator over batches, as skorch does.
-
-        Batches are fetched whole where the dataset and the iterator are the default ones. The
-        order of the rows is left alone by samplers of the user's own, and predictions do not
-        touch torch's global generator.
-        """
-        prefix = "iterator_train" if training else "iterator_valid"
-        iterator = getattr(self, prefix)
-        if isinstance(dataset, OneBatch):
-            return [(dataset.X, None)]
-        if iterator is not DataLoader:
-            return super().get_iterator(by_rows(dataset), training)
-        params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
-        if not training:
-            params.setdefault("generator", torch.Generator())
-        return batch_loader(dataset, params)
-
-    def forward_iter(self, X, training=False, device="cpu"):
-        """Yield the outputs batch by batch, in the order of the rows.
-
-        Parameters
-        ----------
-        X : array, tensor, Dataset or mapping
-            Inputs, as for `fit`.
-        training : bool
-            Whether the module is in training mode.
-        device : str
-            Where the outputs are put.
-
-        Yields
-        ------
-        Tensor or tuple of Tensor
-            The output for a batch.
-        """
-        for batch in self.get_iterator(self.get_dataset(X), training=False):
-            yield to_device(self.evaluation_step(batch, training=training), device)
-
-    def infer(self, x, **fit_params):
-        """Return the output of the module, as skorch does.
-
-        Parameters
-        ----------
-        x : Tensor, mapping or sequence of Tensor
-            Inputs.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        Tensor or tuple of Tensor
-            The output.
-        """
-        weights = first_float(self.module_)
-        if self.device is None and weights is not None:  # an accelerator has placed the module
-            x = to_tensor(x, device=weights.device)
-        if weights is not None and is_half(weights.dtype):
-            x = floats_to(weights.dtype, to_tensor(x, device=self.device))
-        with one_mask_for_all_steps(self.module_) if self.variational_rnn else nullcontext():
-            return super().infer(x, **fit_params)
-
-    def _set_training(self, training=True):
-        for module in self._torch_modules():
-            set_mode(module, training)
-
-    def _zero_grad_optimizer(self, set_to_none=None):
-        if set_to_none is not None:
-            return super()._zero_grad_optimizer(set_to_none)
-        for name in self._optimizers:
-            clear_gradients(getattr(self, f"{name}_"))
-
-    def get_params_for_optimizer(self, prefix, named_parameters):
-        """Return the optimizer's arguments; ask for torch's fused step where there is one."""
-        args, params = super().get_params_for_optimizer(prefix, named_parameters)
-        kind, own = getattr(self, prefix), regularised_parameters(self.module_)
-        groups = without_decay(kind, args[0], own)
-        if takes_fused_step(kind, self.module_, groups, params):
-            params["fused"] = True
-        return (groups, *args[1:]), params
-
-    # -- drawing ---------------------------------------------------------------------------
-
-    def _draws(self, X: Any, n_draws: int | None = None, seed: int | None = None) -> Draws:
-        """Return the draws of the net for validated inputs."""
-        self._check_params("n_draws")
-        return self._draws_of(
-            partial(self._inputs, X),
-            n_draws=self.n_draws if n_draws is None else n_draws,
-            seed=self.seed_ if seed is None else seed,
-            verbose=bool(self.verbose),
-        )
-
-    def _draws_of(self, batches: Any, **options: Any) -> Draws:
-        plans: dict[Hashable, Any] = self.__dict__.setdefault("_plans", {})
-        if not plans:
-            self._make_lazy_weights(batches)
-        return Draws(
-            self.module_,
-            batches,
-            forward=self._forward,
-            held=tuple(self._torch_modules()),
-            extra_dropout=self.extra_dropout,
-            plans=plans.setdefault(self.variational_rnn, {}),
-            **options,
-        )
-
-    def _make_lazy_weights(self, batches: Any) -> None:
-        """Let lazy modules make their weights, from the seed, before the first pass."""
-        if not any(map(is_lazy, self.module_.parameters())):
-            return
-        x = first_rows(next(iter(batches())), 2)
-        with self._seeded(3), evaluating(*self._torch_modules()):
-            self.evaluation_step((x, None), training=False)
-
-    def _forget_plans(self) -> None:
-        """Forget what was found out about the module, which has changed."""
-        self.__dict__["_plans"] = {}
-
-    @property
-    def _forward(self) -> Any:
-        """The forward pass of one batch, with all that a subclass or skorch overrides."""
-        if type(self).forward_iter is not MCDropoutNet.forward_iter:
-            return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
-        if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
-            return self.infer
-        return lambda x: self._alone().evaluation_step((x, None), training=False)
-
-    def _alone(self) -> Any:
-        """Return the net past skorch's mix-in for accelerate.
-
-        That one shares rows out between processes, and gathers them by their number in a batch.
-        Draws are made for all rows in each process.
-        """
-        return super(AccelerateMixin, self) if isinstance(self, AccelerateMixin) else self
-
-    def _torch_modules(self) -> list[nn.Module]:
-        parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
-        return [part for part in parts if isinstance(part, nn.Module)]
-
-    def _inputs(self, X: Any, y: Any = None) -> Iterator[Any]:
-        """Yield the inputs as tensors: a dense table at once, anything else batch by batch."""
-        if isinstance(X, np.ndarray) and self._reads_plainly():
-            yield torch.from_numpy(X)
-            return
-        if sparse.issparse(X) and self._reads_plainly():
-            yield from dense_chunks(X)
-            return
-        for batch in self._alone().get_iterator(self.get_dataset(X, y), training=False):
-            x = unpack_data(batch)[0]
-            yield x if isinstance(x, Tensor) else to_tensor(x, device="cpu")
-
-    def _reads_plainly(self) -> bool:
-        """Return whether the table need not go through a dataset and an iterator."""
-        params = {**self.get_params_for("iterator_valid"), **self.get_params_for("dataset")}
-        return (
-            self.dataset is BatchDataset
-            and self.iterator_valid is DataLoader
-            and not params
-            and type(self).get_iterator is MCDropoutNet.get_iterator
-            and type(self).get_dataset is NeuralNet.get_dataset
-        )

@@ -116,8 +116,6 @@ class SettableNet(NeuralNet):
             state["_warned"] = set()
         if (sites := state.get("dropout_sites_")) is not None:  # skops keeps the items of a list
             state["dropout_sites_"] = list(sites), sites.strategies, sites.refused
-        if "_plans" in state:
-            state["_plans"] = {}  # they know the parts of this very module
         return state
 
     def __setstate__(self, state):

@@ -1,0 +1,229 @@
+"""The batches, passes and draws of a skorch net whose dropout is on while it draws."""
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from skorch.hf import AccelerateMixin
+from skorch.utils import to_device, to_tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader
+
+from sk_mcdropout.nn import regularised_parameters
+from sk_mcdropout.sampling import (
+    Draws,
+    evaluating,
+    first_rows,
+    forked_generators,
+    one_mask_for_all_steps,
+)
+
+from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
+from ._optimizer import clear_gradients, set_mode, takes_fused_step, without_decay
+from ._validation import first_float, first_output, floats_to, is_half
+
+__all__ = ["DrawingNet"]
+
+
+class DrawingNet(NeuralNet):
+    """Base class: pass batches through the net as skorch does, and draw with dropout on.
+
+    Subclasses set ``seed_`` before the module is made, and have ``_check_params``.
+    """
+
+    # What subclasses declare in their signatures.
+    n_draws: int
+    extra_dropout: tuple[type, ...]
+    variational_rnn: bool
+    random_state: Any
+    seed_: int
+    _check_params: Callable[..., None]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_plans" in state:
+            state["_plans"] = {}  # they know the parts of this very module
+        return state
+
+    # -- what skorch does for each batch -------------------------------------------------------
+
+    def get_iterator(self, dataset, training=False):
+        """Return an iterator over batches, as skorch does.
+
+        Batches are fetched whole where the dataset and the iterator are the default ones. The
+        order of the rows is left alone by samplers of the user's own, and predictions do not
+        touch torch's global generator.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        iterator = getattr(self, prefix)
+        if isinstance(dataset, OneBatch):
+            return [(dataset.X, None)]
+        if iterator is not DataLoader:
+            return super().get_iterator(by_rows(dataset), training)
+        params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
+        if not training:
+            params.setdefault("generator", torch.Generator())
+        return batch_loader(dataset, params)
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the outputs batch by batch, in the order of the rows.
+
+        Parameters
+        ----------
+        X : array, tensor, Dataset or mapping
+            Inputs, as for `fit`.
+        training : bool
+            Whether the module is in training mode.
+        device : str
+            Where the outputs are put.
+
+        Yields
+        ------
+        Tensor or tuple of Tensor
+            The output for a batch.
+        """
+        for batch in self.get_iterator(self.get_dataset(X), training=False):
+            yield to_device(self.evaluation_step(batch, training=training), device)
+
+    def infer(self, x, **fit_params):
+        """Return the output of the module, as skorch does.
+
+        Parameters
+        ----------
+        x : Tensor, mapping or sequence of Tensor
+            Inputs.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            The output.
+        """
+        weights = first_float(self.module_)
+        if self.device is None and weights is not None:  # an accelerator has placed the module
+            x = to_tensor(x, device=weights.device)
+        if weights is not None and is_half(weights.dtype):
+            x = floats_to(weights.dtype, to_tensor(x, device=self.device))
+        with one_mask_for_all_steps(self.module_) if self.variational_rnn else nullcontext():
+            return super().infer(x, **fit_params)
+
+    def _set_training(self, training=True):
+        for module in self._torch_modules():
+            set_mode(module, training)
+
+    def _zero_grad_optimizer(self, set_to_none=None):
+        if set_to_none is not None:
+            return super()._zero_grad_optimizer(set_to_none)
+        for name in self._optimizers:
+            clear_gradients(getattr(self, f"{name}_"))
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Return the optimizer's arguments; ask for torch's fused step where there is one."""
+        args, params = super().get_params_for_optimizer(prefix, named_parameters)
+        kind, own = getattr(self, prefix), regularised_parameters(self.module_)
+        groups = without_decay(kind, args[0], own)
+        if takes_fused_step(kind, self.module_, groups, params):
+            params["fused"] = True
+        return (groups, *args[1:]), params
+
+    # -- drawing ---------------------------------------------------------------------------
+
+    def _draws(self, X: Any, n_draws: int | None = None, seed: int | None = None) -> Draws:
+        """Return the draws of the net for validated inputs."""
+        self._check_params("n_draws")
+        return self._draws_of(
+            partial(self._inputs, X),
+            n_draws=self.n_draws if n_draws is None else n_draws,
+            seed=self.seed_ if seed is None else seed,
+            verbose=bool(self.verbose),
+        )
+
+    def _draws_of(self, batches: Any, **options: Any) -> Draws:
+        plans: dict[Hashable, Any] = self.__dict__.setdefault("_plans", {})
+        if not plans:
+            self._make_lazy_weights(batches)
+        return Draws(
+            self.module_,
+            batches,
+            forward=self._forward,
+            held=tuple(self._torch_modules()),
+            extra_dropout=self.extra_dropout,
+            plans=plans.setdefault(self.variational_rnn, {}),
+            **options,
+        )
+
+    def _make_lazy_weights(self, batches: Any) -> None:
+        """Let lazy modules make their weights, from the seed, before the first pass."""
+        if not any(map(is_lazy, self.module_.parameters())):
+            return
+        x = first_rows(next(iter(batches())), 2)
+        with self._seeded(3), evaluating(*self._torch_modules()):
+            self.evaluation_step((x, None), training=False)
+
+    def _forget_plans(self) -> None:
+        """Forget what was found out about the module, which has changed."""
+        self.__dict__["_plans"] = {}
+
+    @property
+    def _forward(self) -> Any:
+        """The forward pass of one batch, with all that a subclass or skorch overrides."""
+        if type(self).forward_iter is not DrawingNet.forward_iter:
+            return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
+        if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
+            return self.infer
+        return lambda x: self._alone().evaluation_step((x, None), training=False)
+
+    def _alone(self) -> Any:
+        """Return the net past skorch's mix-in for accelerate.
+
+        That one shares rows out between processes, and gathers them by their number in a batch.
+        Draws are made for all rows in each process.
+        """
+        return super(AccelerateMixin, self) if isinstance(self, AccelerateMixin) else self
+
+    def _torch_modules(self) -> list[nn.Module]:
+        parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
+        return [part for part in parts if isinstance(part, nn.Module)]
+
+    def _inputs(self, X: Any, y: Any = None) -> Iterator[Any]:
+        """Yield the inputs as tensors: a dense table at once, anything else batch by batch."""
+        if isinstance(X, np.ndarray) and self._reads_plainly():
+            yield torch.from_numpy(X)
+            return
+        if sparse.issparse(X) and self._reads_plainly():
+            yield from dense_chunks(X)
+            return
+        for batch in self._alone().get_iterator(self.get_dataset(X, y), training=False):
+            x = unpack_data(batch)[0]
+            yield x if isinstance(x, Tensor) else to_tensor(x, device="cpu")
+
+    def _reads_plainly(self) -> bool:
+        """Return whether the table need not go through a dataset and an iterator."""
+        params = {**self.get_params_for("iterator_valid"), **self.get_params_for("dataset")}
+        return (
+            self.dataset is BatchDataset
+            and self.iterator_valid is DataLoader
+            and not params
+            and type(self).get_iterator is DrawingNet.get_iterator
+            and type(self).get_dataset is NeuralNet.get_dataset
+        )
+
+    @contextmanager
+    def _seeded(self, *purpose: int) -> Iterator[None]:
+        """Seed torch for one purpose, and put its global generators back after."""
+        if self.random_state is None:
+            yield
+            return
+        seed = int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
+        if self.device is not None and torch.device(self.device).type == "cuda":
+            torch.cuda.init()
+        with forked_generators(seed):
+            yield
