@@ -103,6 +103,8 @@ def test_the_code_of_the_readme_runs(script, tmp_path):
     assert names["draws"].shape == (100, 1000, 1)
 
 
+# One example shows what the intervals of a net without noise hold, of which the net warns.
+@pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_runs_and_says_where_its_picture_is(example, script, tmp_path, capsys):
     script(example)

@@ -130,7 +130,7 @@ def check_components(net: Any) -> None:
     """Refuse what is no class, no list of callbacks and no way to split off rows."""
     for name, find in _CLASSES.items():
         value = getattr(net, name)
-        if isinstance(value, str):
+        if isinstance(value, str) and _is_made_here(net, name):
             raise ValueError(
                 f"`{name}` must be a class or an instance. Got {value!r}. Write "
                 f"`{name}={find(value)}`."
@@ -147,6 +147,12 @@ def check_components(net: Any) -> None:
             f"`train_split` must be a callable that splits off rows, or None. Got {split!r}. Write "
             f"`train_split=skorch.dataset.ValidSplit({rows!r})`."
         )
+
+
+def _is_made_here(net: Any, name: str) -> bool:
+    """Return whether no subclass makes a part by itself, as some do of names of modules."""
+    maker = getattr(type(net), f"initialize_{name}")
+    return maker.__module__.partition(".")[0] in ("sk_mcdropout", "skorch")
 
 
 def _name_in(module: Any, path: str, default: str, ending: str = "") -> Callable[[str], str]:

@@ -4,17 +4,11 @@ import numpy as np
 import torch
 from skorch import NeuralNetRegressor
 from skorch.dataset import get_len
-from skorch.utils import to_tensor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sk_mcdropout.nn import (
     MLP,
-    BetaNLLLoss,
-    learned_rates,
-    mean_and_log_variance,
-    nll_scale,
-    regularisation,
 )
 from sk_mcdropout.predictive import (
     CALIBRATIONS,
@@ -27,34 +21,19 @@ from sk_mcdropout.sampling import warn
 
 from ._batches import BatchDataset
 from ._held_out import Interrupted, check_folds, draws_by_folds, draws_on
-from ._net import MCDropoutNet
 from ._noiseless import DistributionOfMean
-from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._predict import PredictiveRegressorMixin
-from ._refit import check_calibrated_noise, note
-from ._target import WithTarget, align, mean_and_scale, standardise, target_array
-from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output, is_half
+from ._refit import check_calibrated_noise
+from ._regression import RegressionNet
+from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output
 from ._weights import (
-    check_can_weigh,
     check_weights,
-    count_weighted,
-    give_weights,
-    mean_weight,
-    training_weights,
-    weighted_loss,
-    weights_of_batch,
 )
 
 __all__ = ["MCDropoutRegressor"]
 
-# Losses that compare the output with y number by number, so that their shapes must agree.
-_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
-# What is known of the rows while fitting, and forgotten after.
-_WHILE_FITTING = ("_held_out", "_n_rows", "_weights", "_mean_weights", "_weights_were_read")
-
-
-class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegressor):
+class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegressor):
     """Neural-network regressor with Monte-Carlo dropout uncertainty.
 
     A skorch ``NeuralNetRegressor``: its parameters, callbacks and methods keep their meaning.
@@ -266,117 +245,14 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         tags.target_tags.multi_output = True
         return tags
 
-    # -- training on a standardised target -------------------------------------------------
-
-    def _check_training_data(self, X, y, start, sample_weight=None):
-        X, y = super()._check_training_data(X, y, start)
-        target = target_array(y)
-        weights = training_weights(sample_weight, X, y if target is None else target)
-        if weights is not None:
-            self.__dict__["_weights"] = weights
-        self.__dict__.pop("calibration_", None)
-        if start or not hasattr(self, "y_mean_"):
-            self.__dict__.pop("noise_std_", None)
-            self.__dict__.pop("n_outputs_", None)
-            if target is not None:
-                self.n_outputs_ = 1 if target.ndim == 1 else target.shape[1]
-            scaled = target if self.normalize_y else None
-            self.y_mean_, self.y_scale_ = mean_and_scale(scaled, weights)
-            note(self, "normalize_y")
-        return X, y if target is None else target
-
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Compute the loss of a batch, on the standardised target.
-
-        Parameters
-        ----------
-        y_pred : Tensor
-            Output of the net.
-        y_true : Tensor
-            Target in the units of y.
-        X : Tensor
-            Inputs, not used.
-        training : bool
-            Whether the batch is one of training.
-
-        Returns
-        -------
-        Tensor of shape ()
-            The loss.
-        """
-        weights = self._weights_of_batch(y_true, training)
-        if isinstance(y_true, Tensor):
-            if hasattr(self, "y_mean_"):
-                y_true = standardise(y_true, self.y_mean_, self.y_scale_)
-            if isinstance(y_pred, Tensor):
-                y_pred = y_pred.float() if is_half(y_pred.dtype) else y_pred
-                y_true = align(
-                    y_true, self._predicted_means(y_pred), strict=self._compares_numbers()
-                )
-        if weights is None:
-            loss = super().get_loss(y_pred, y_true, X=X, training=training)
-        else:
-            y_true = to_tensor(y_true, device=self.device)
-            loss = weighted_loss(self.criterion_, y_pred, y_true, weights)
-        if training and "_n_rows" in self.__dict__:
-            known = isinstance(self.noise, Real)
-            noise = np.sqrt(np.mean((self.noise / self.y_scale_) ** 2)) if known else None
-            nats = regularisation(self.module_) / self.__dict__["_n_rows"]
-            loss = loss + nats * nll_scale(self.criterion_, loss, y_pred, noise)
-        return loss
-
-    def _weights_of_batch(self, y, training):
-        """Return the weights of the rows of a batch, of mean 1 in training or validation."""
-        mean = self.__dict__.get("_mean_weights", {}).get(training)
-        if mean is None:
-            return None
-        self.__dict__["_weights_were_read"] = True
-        return weights_of_batch(y) / mean
-
-    def _compares_numbers(self):
-        criterion = getattr(self.criterion_, "_orig_mod", self.criterion_)
-        return isinstance(criterion, (*_ELEMENTWISE, BetaNLLLoss))
-
-    def _check_output(self, output, y):
-        if isinstance(y, np.ndarray) and isinstance(output, Tensor):
-            target = torch.empty(len(output), *y.shape[1:])
-            align(target, self._predicted_means(output.cpu()), self._compares_numbers())
-
-    @property
-    def learned_rates_(self):
-        """The rate of each `ConcreteDropout` of the net, by its path."""
-        return learned_rates(self.module_)
-
     # -- the noise ---------------------------------------------------------------------------
 
-    def _fit(self, X, y, start, method, fit_params, sample_weight=None):
-        try:
-            return super()._fit(X, y, start, method, fit_params, sample_weight)
-        finally:
-            for name in _WHILE_FITTING:
-                self.__dict__.pop(name, None)
-
-    def _check_weights_were_read(self):
-        trained = self.history and "train_loss" in self.history[-1]
-        if "_mean_weights" in self.__dict__ and trained and "_weights_were_read" not in vars(self):
-            raise ValueError(
-                "`get_loss` must call that of MCDropoutRegressor for rows with weights. Got a "
-                f"`get_loss` of {type(self).__name__} that does not, so that the net was trained "
-                "without weights. Call `super().get_loss(...)`."
-            )
-
     def _before_training(self, X, y, start, fit_params):
-        if "_weights" in self.__dict__:
-            check_can_weigh(self)
         super()._before_training(X, y, start, fit_params)
-        if self.train_split is None:
-            check_monitors(self)
-            self._check_batches(X, y, n_training_rows(X))
         if self._needs_folds() and start:
             check_folds(X, y)
 
     def _after_training(self, X, y, start, fit_params):
-        self._check_weights_were_read()
         super()._after_training(X, y, start, fit_params)
         if self.noise == "estimate":
             self._estimate_noise(X, y, start, fit_params)
@@ -421,48 +297,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             The rows to train on and those held out, None if there are none.
         """
         train, valid = super().get_split_datasets(X, y, **fit_params)
-        if self.train_split is not None:
-            self._check_batches(X, y, n_training_rows(train))
         if self.noise == "estimate":
             self.__dict__["_held_out"] = valid
-        if "_weights" in self.__dict__:
-            give_weights(train, self.__dict__["_weights"])
-            means = {True: mean_weight(train), False: mean_weight(valid)}
-            self.__dict__["_mean_weights"] = means
-        if self.learned_rates_:
-            self.__dict__["_n_rows"] = count_weighted(train)
         return train, valid
-
-    def _check_batches(self, X, y, n_rows):
-        if n_rows is not None:
-            check_last_batch(self, n_rows, lambda: next(iter(self._inputs(X, y))))
-
-    def _initialize_module(self, reason=None):
-        self.heteroscedastic_ = self.noise == "heteroscedastic"
-        return super()._initialize_module(reason)
-
-    def _widths(self):
-        widths = super()._widths()
-        if widths and getattr(self, "heteroscedastic_", False):
-            widths["n_outputs"] *= 2
-        return widths
-
-    def initialize_criterion(self):
-        """Make the loss; that of a heteroscedastic net is a likelihood unless you chose one."""
-        if not getattr(self, "heteroscedastic_", False):
-            return super().initialize_criterion()
-        kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
-        if kind is nn.MSELoss:
-            kind = BetaNLLLoss
-        elif issubclass(kind, _ELEMENTWISE):
-            raise ValueError(
-                "`criterion` must take means and log variances with `noise='heteroscedastic'`. "
-                f"Got {kind.__name__}. Leave it out for `BetaNLLLoss`."
-            )
-        else:
-            kind = self.criterion
-        self.criterion_ = self.initialized_instance(kind, self.get_params_for("criterion"))
-        return self
 
     def _noise_std(self):
         """Return the noise that is the same for all rows, in the units of y."""
@@ -521,10 +358,6 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
             return torch.sigmoid if isinstance(self.criterion_, nn.BCEWithLogitsLoss) else None
         return chosen
 
-    def _predicted_means(self, output):
-        heteroscedastic = getattr(self, "heteroscedastic_", False)
-        return mean_and_log_variance(output)[0] if heteroscedastic else output
-
     def calibrate(self, X, y, method="std", sample_weight=None):
         """Recalibrate the predictive distribution on held-out data.
 
@@ -570,9 +403,3 @@ class MCDropoutRegressor(PredictiveRegressorMixin, MCDropoutNet, NeuralNetRegres
         self.calibration_ = CALIBRATIONS[method].fit(uncalibrated, y, sample_weight)
         self._calibrated_noise = self.noise
         return self
-
-    # -- files -------------------------------------------------------------------------------
-
-    def _get_module(self, name, msg):
-        module = super()._get_module(name, msg)
-        return WithTarget(self, module) if name == "module_" else module

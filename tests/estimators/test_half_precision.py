@@ -43,6 +43,7 @@ def y(X):
     return 100 + 30 * X @ [1.0, -2.0, 0.5]
 
 
+@pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @each_dtype
 @pytest.mark.parametrize("noise", [None, 7.0, "estimate", "heteroscedastic"])
 def test_a_net_in_half_precision_learns_and_answers_in_double(X, y, dtype, noise):

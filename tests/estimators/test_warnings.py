@@ -61,7 +61,7 @@ def test_a_warning_of_fit_points_at_the_line_that_calls_it(X, y):
 
 @pytest.mark.parametrize("method", ["predict", "predict_interval"])
 def test_a_warning_of_predict_points_at_the_line_that_calls_it(X, y, method):
-    net = small_net(nn.Linear(3, 1)).fit(X, y)
+    net = small_net(nn.Linear(3, 1), noise=0.5).fit(X, y)
     ask, options = getattr(net, method), {"return_std": True} if method == "predict" else {}
     with pytest.warns(UserWarning, match="Got none, so that all draws are the same") as caught:
         ask(X, **options)

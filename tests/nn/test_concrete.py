@@ -177,7 +177,7 @@ def test_the_loss_of_training_holds_the_regularisation_over_the_rows(train_split
     X, y = wave(80)
     about = {"max_epochs": 1, "batch_size": -1, "lr": 0.0, "train_split": train_split, "noise": 0.5}
     net = small_net(callbacks=[("loss", LossOfOneBatch())], **about).fit(X, y)
-    monkeypatch.setattr("sk_mcdropout.estimators._regressor.regularisation", lambda module: 0.0)
+    monkeypatch.setattr("sk_mcdropout.estimators._regression.regularisation", lambda module: 0.0)
     plain = small_net(callbacks=[("loss", LossOfOneBatch())], **about).fit(X, y)
     n_rows = 80 if train_split is None else 60
     nats = regularisation(net.module_).item() / n_rows
