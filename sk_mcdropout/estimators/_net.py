@@ -15,9 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
-from sk_mcdropout.sampling import (
-    first_rows,
-)
+from sk_mcdropout.sampling import first_rows
 
 from ._drawing import DrawingNet
 from ._endings import check_finite, is_early_stop, state_of

@@ -368,5 +368,5 @@ def test_a_mix_in_may_set_modules_before_the_net_is_made(X, y):
 
 def test_a_module_set_after_the_net_was_made_is_refused_as_in_skorch(X, y):
     net = small(MCDropoutRegressor)
-    with pytest.raises(SkorchAttributeError, match="Trying to set torch compoment 'teacher'"):
+    with pytest.raises(SkorchAttributeError, match="'teacher' outside of an initialize method"):
         net.teacher = MLP(3)
