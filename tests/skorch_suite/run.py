@@ -40,6 +40,10 @@ DEVIATIONS = {
     "::test_with_caching_get_iterator_not_called[False-5]": (
         "The test counts iterators; a table is predicted from without one."
     ),
+    "callbacks/test_training.py::TestCheckpoint"
+    "::test_default_without_validation_raises_meaningful_error": (
+        "The net refuses this before training, by a ValueError that says what to write."
+    ),
 }
 
 # skorch's tests count on its defaults; these are the ones that ours are not.
