@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -508,9 +509,10 @@ def test_a_pipeline_passes_weights_on_by_the_name_of_the_step():
 def test_weights_are_routed_through_a_pipeline_and_a_search():
     with config_context(enable_metadata_routing=True):
         net = small_net().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        weighted = get_scorer("r2").set_score_request(sample_weight=True)
         pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), net)
         grid = {"mcdropoutregressor__lr": [0.001, 0.01]}
-        search = GridSearchCV(pipeline, grid, cv=3).fit(X, y, sample_weight=w)
+        search = GridSearchCV(pipeline, grid, scoring=weighted, cv=3).fit(X, y, sample_weight=w)
         by_hand = clone(pipeline).set_params(**search.best_params_).fit(X, y, sample_weight=w)
         assert_array_equal(search.predict(X), by_hand.predict(X))
         found = cross_validate(net, X, y, params={"sample_weight": w}, return_estimator=True, cv=2)

@@ -90,7 +90,7 @@ def test_a_layer_without_units_is_refused(widths, got):
     ("hidden", "got", "remedy"),
     [
         (50, "50", "(50,)"),
-        (np.int64(7), "np.int64(7)", "(7,)"),
+        (np.int64(7), repr(np.int64(7)), "(7,)"),
         (50.0, "50.0", "(50,)"),
         ("50", "'50'", "(50,)"),
         (None, "None", "(50,)"),
