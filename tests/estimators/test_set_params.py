@@ -152,7 +152,8 @@ def test_a_net_that_is_trained_takes_parameters_of_its_iterators():
     net = small_net().fit(X, Y)
     before = net.predict(X)
     net.set_params(iterator_train__shuffle=False, iterator_valid__batch_size=7)
-    assert_allclose(net.predict(X), before, rtol=1e-5)
+    # In single precision a batch of another size rounds in another way.
+    assert_allclose(net.predict(X), before, rtol=1e-5, atol=1e-6)
     net.partial_fit(X, Y)
     ordered = small_net(iterator_train__shuffle=False, iterator_valid__batch_size=7).fit(X, Y)
     assert_array_equal(net.fit(X, Y).predict(X), ordered.predict(X))
