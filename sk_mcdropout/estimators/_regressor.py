@@ -284,18 +284,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         return self.noise == "estimate" and self.train_split is None
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        """Split the data as skorch does; while fitting, what is held out is kept at hand.
-
-        Parameters
-        ----------
-        X, y, **fit_params
-            As for `fit`.
-
-        Returns
-        -------
-        dataset_train, dataset_valid : Dataset
-            The rows to train on and those held out, None if there are none.
-        """
+        """Split the data as skorch does, and note what is held out until the fit has ended."""
         train, valid = super().get_split_datasets(X, y, **fit_params)
         if self.noise == "estimate":
             self.__dict__["_held_out"] = valid
