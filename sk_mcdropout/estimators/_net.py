@@ -110,13 +110,18 @@ class MCDropoutNet(SettableNet, DrawingNet):
         X, y, sample_weight, **fit_params
             As for `fit`.
         classes : None
-            Ignored, present as in skorch.
+            Present as in skorch; there are none.
 
         Returns
         -------
         self : object
             The fitted estimator.
         """
+        if classes is not None:
+            raise ValueError(
+                f"`classes` must be None for a {type(self).__name__}. Got a "
+                f"{type(classes).__name__}. Pass weights by name, as `sample_weight=...`."
+            )
         start = not self.initialized_
         return self._fit(X, y, start, "partial_fit", fit_params, sample_weight)
 

@@ -522,6 +522,13 @@ def test_weights_are_routed_through_a_pipeline_and_a_search():
         assert partial.partial_fit(X, y, sample_weight=w).predict(X).shape == (40,)
 
 
+def test_weights_that_are_passed_as_classes_are_refused():
+    with pytest.raises(
+        ValueError, match=r"`classes` must be None for a MCDropoutRegressor\. Got a nd"
+    ):
+        small_net().partial_fit(X, y, w)
+
+
 def test_weights_that_were_not_asked_for_are_not_passed_on():
     with config_context(enable_metadata_routing=True):
         pipeline = make_pipeline(StandardScaler(), small_net())
