@@ -524,7 +524,7 @@ def test_weights_are_routed_through_a_pipeline_and_a_search():
 
 def test_weights_that_are_passed_as_classes_are_refused():
     with pytest.raises(
-        ValueError, match=r"`classes` must be None for a MCDropoutRegressor\. Got a nd"
+        ValueError, match=r"`classes` must be None for a MCDropoutRegressor\. Got a ndarray"
     ):
         small_net().partial_fit(X, y, w)
 
