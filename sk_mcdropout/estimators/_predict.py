@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sk_mcdropout.predictive import PredictiveDistribution
+from sk_mcdropout.predictive import PredictiveDistribution, check_shares
 
-from ._validation import Integral, Interval, StrOptions, check_params, check_shares
+from ._validation import Integral, Interval, StrOptions, check_params
 
 __all__ = ["PredictiveRegressorMixin"]
 

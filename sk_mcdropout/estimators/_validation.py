@@ -26,7 +26,6 @@ __all__ = [
     "check_flat",
     "check_is_data",
     "check_params",
-    "check_shares",
     "first_float",
     "first_output",
     "floats_to",
@@ -207,11 +206,3 @@ def check_params(constraints: dict[str, Any], params: dict[str, Any], caller: st
 
 def _words(kinds: list[Any]) -> set[str]:
     return {kind for kind in kinds if isinstance(kind, str)}
-
-
-def check_shares(name: str, values: Any) -> np.ndarray:
-    """Return shares, one or several, as numbers in double precision that lie in (0, 1)."""
-    shares = np.asarray(values, dtype=np.float64)
-    if shares.ndim > 1 or not ((shares > 0) & (shares < 1)).all():
-        raise ValueError(f"`{name}` must lie in (0, 1). Got {shares.tolist()!r}.")
-    return shares

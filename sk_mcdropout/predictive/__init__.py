@@ -6,6 +6,10 @@
 - `Uncalibrated`, `StdCalibration`, `IsotonicCalibration`, `ConformalCalibration`: how the
   distribution is recalibrated on held-out rows; `CALIBRATIONS` has the last three by their names
 - `likeliest_noise`: the noise under which held-out rows are likeliest
+
+For the other packages:
+
+- `check_shares`: levels and coverages in (0, 1)
 """
 
 from ._calibration import (
@@ -18,6 +22,7 @@ from ._calibration import (
 from ._distribution import GivenOutputs, PredictiveDistribution
 from ._likelihood import GaussianLikelihood
 from ._noise import likeliest_noise
+from ._values import check_shares
 
 __all__ = [
     "CALIBRATIONS",
@@ -28,5 +33,6 @@ __all__ = [
     "PredictiveDistribution",
     "StdCalibration",
     "Uncalibrated",
+    "check_shares",
     "likeliest_noise",
 ]

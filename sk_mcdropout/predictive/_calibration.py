@@ -1,4 +1,4 @@
-"""Recalibrate a predictive distribution on held-out rows. NumPy only.
+"""Recalibrate a predictive distribution on held-out rows.
 
 Each method is a class of one interface, that of `Uncalibrated`, and calibrates the targets one by
 one. A weight of 2 counts as two rows.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+
+from ._values import in_shape, numbers_of
 
 __all__ = [
     "CALIBRATIONS",
@@ -31,9 +33,6 @@ class Predictive(Protocol):
 
     def mixture_cdf(self, y: Any) -> np.ndarray:
         """Return the mixture's distribution function at y, of shape (n_samples, [n_targets])."""
-
-    def values(self, y: Any) -> np.ndarray:
-        """Return y in the shape of the predictions."""
 
 
 class Uncalibrated:
@@ -303,7 +302,7 @@ def _scores(predictive: Predictive, y: Any) -> np.ndarray:
             f"{np.count_nonzero(std <= 0)} of {std.size} that are 0. Raise the dropout rate, or "
             "give `noise`."
         )
-    return (predictive.values(y) - mean) / std
+    return (in_shape(numbers_of(y), mean.shape) - mean) / std
 
 
 def _sorted(

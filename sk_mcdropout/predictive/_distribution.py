@@ -15,6 +15,7 @@ from sk_mcdropout.sampling import Draws, cov_over_draws, mean_over_draws
 from ._calibration import Uncalibrated
 from ._likelihood import GaussianLikelihood
 from ._mixture import mixture_cdf, mixture_log_prob, mixture_quantiles
+from ._values import check_shares, in_shape, numbers_of
 
 __all__ = ["GivenOutputs", "PredictiveDistribution"]
 
@@ -276,7 +277,7 @@ class PredictiveDistribution:
         ValueError
             If a level is not in (0, 1), or too far out for the rows of a conformal calibration.
         """
-        levels = _shares("q", q)
+        levels = check_shares("q", q)
         quantiles = self._calibration.quantiles(self, np.atleast_1d(levels))
         return quantiles if levels.ndim else quantiles[..., 0]
 
@@ -302,7 +303,7 @@ class PredictiveDistribution:
             If a probability is not in (0, 1), or too large for the rows of a conformal
             calibration.
         """
-        levels = _shares("confidence", confidence)
+        levels = check_shares("confidence", confidence)
         ends = self._calibration.interval(self, np.atleast_1d(levels))
         lower, upper = np.moveaxis(ends if levels.ndim else ends[..., 0, :], -1, 0)
         return lower, upper
@@ -375,7 +376,7 @@ class PredictiveDistribution:
                 f"{np.count_nonzero(std <= 0)} of {std.size} that are 0. Raise the dropout rate, "
                 "or give `noise`."
             )
-        logs = norm.logpdf(_in_shape(_numbers(y), mean.shape), mean, std)
+        logs = norm.logpdf(in_shape(numbers_of(y), mean.shape), mean, std)
         return logs.reshape(len(logs), -1).sum(axis=1)
 
     # -- the mixture, for the calibrations -------------------------------------------------------
@@ -416,21 +417,6 @@ class PredictiveDistribution:
         """
         return self._of_values(y, mixture_cdf)
 
-    def values(self, y: Any) -> np.ndarray:
-        """Return values of y in the shape of the predictions.
-
-        Parameters
-        ----------
-        y : float or array-like of shape (n_samples,) or (n_samples, n_targets)
-            The values.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_targets)
-            The values.
-        """
-        return _in_shape(_numbers(y), self.mean().shape)
-
     def _mixture(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and noise of all draws, stretched about their mean by the calibration."""
         means, stds = self._likelihood.means(outputs), self._likelihood.stds(outputs)
@@ -469,18 +455,18 @@ class PredictiveDistribution:
 
     def _of_values(self, y: Any, function: Callable[..., Tensor]) -> np.ndarray:
         """Compute a function of a value for each row and of the mixture at this row."""
-        numbers = _numbers(y)
+        numbers = numbers_of(y)
         values = torch.from_numpy(numbers)
 
         def apply(outputs: Tensor, rows: slice) -> tuple[Tensor, ...]:
             means, stds = self._mixture(outputs)
             chunk = values[rows] if values.ndim else values
-            chunk = _in_shape(chunk, tuple(means.shape[1:])).to(means.device)
+            chunk = in_shape(chunk, tuple(means.shape[1:])).to(means.device)
             return (function(chunk, means, stds).cpu(),)
 
         (results,) = self._draws.reduce(apply)
         if numbers.ndim and len(numbers) != len(results):
-            _in_shape(numbers, (len(results), *numbers.shape[1:]))
+            in_shape(numbers, (len(results), *numbers.shape[1:]))
         return results.numpy()
 
     def _check_spread(self) -> None:
@@ -503,34 +489,3 @@ def _seed(random_state: Any, default: int) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
     return default if random_state is None else int(random_state)
-
-
-def _shares(name: str, values: Any) -> np.ndarray:
-    shares = np.asarray(values, dtype=np.float64)
-    if shares.ndim > 1 or not ((shares > 0) & (shares < 1)).all():
-        raise ValueError(f"`{name}` must lie in (0, 1). Got {shares.tolist()!r}.")
-    return shares
-
-
-def _numbers(y: Any) -> np.ndarray:
-    """Return values of y as finite numbers in double precision."""
-    y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
-    numbers = np.array(y, dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        kind = "NaN" if np.isnan(numbers).any() else "infinity"
-        raise ValueError(
-            f"y must be finite numbers. Input y contains {kind}. Leave these rows out."
-        )
-    return numbers
-
-
-def _in_shape(y: Any, shape: tuple[int, ...]) -> Any:
-    """Bring values of y to the shape of predictions, which may lack the axis of one target."""
-    if y.ndim == 0:
-        return np.full(shape, y) if isinstance(y, np.ndarray) else y.expand(shape)
-    if tuple(y.shape) != shape and tuple(y.shape) != (*shape, 1):
-        raise ValueError(
-            "y must have one value for each row and target. Got the shape "
-            f"{tuple(y.shape)} for predictions of shape {shape}."
-        )
-    return y.reshape(shape)

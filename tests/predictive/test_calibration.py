@@ -26,9 +26,6 @@ class Normals:
     def mixture_cdf(self, y):
         return norm.cdf(y, self.mean, self.std)
 
-    def values(self, y):
-        return np.asarray(y)
-
 
 def fitted(method, y, mean, std, sample_weight=None):
     return CALIBRATIONS[method].fit(Normals(mean, std), y, sample_weight)

@@ -221,3 +221,18 @@ def test_no_question_keeps_the_draws_of_all_rows(net):
     ):
         ask()
     assert max(largest) <= 10 * 2 * 2  # a chunk of rows, two targets, two ends
+
+
+@pytest.mark.parametrize("method", CALIBRATIONS)
+def test_a_calibration_draws_once(net, method):
+    passes = []
+
+    class Counted(Draws):
+        def reduce(self, *args, **kwargs):
+            passes.append(1)
+            return super().reduce(*args, **kwargs)
+
+    likelihood = GaussianLikelihood(noise_std=np.array(0.3))
+    distribution = PredictiveDistribution(Counted(net, lambda: [X], N_DRAWS), likelihood)
+    CALIBRATIONS[method].fit(distribution, np.zeros((7, 2)))
+    assert len(passes) == 1
