@@ -15,3 +15,7 @@ def fresh_seed():
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - skorch and scikit-learn still draw from this state
     random.seed(0)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--programs", type=int, default=100, help="number of random programs to run")

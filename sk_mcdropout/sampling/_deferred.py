@@ -12,7 +12,7 @@ after draw. A module that mixes the two fails here and is left to the other stra
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from ._composites import COMPOSITES, rate_of
+from ._in_place import Replaced
 from ._intercept import Call, check_calls
 from ._masks import KINDS, DropoutSite, Mask
+from ._nodes import Captured, Layer, Node, all_units, by_image, kept_units, shape_after
 from ._rows import count_rows
 
 __all__ = ["by_thinning", "by_weights"]
@@ -57,49 +59,23 @@ _METADATA = {
 }
 
 
-# Returns the values, of shape (..., n_kept, *space), for those of the kept units or channels.
-Map = Callable[[Tensor, Tensor | None], Tensor]
+class _StandIn(Tensor):
+    """Stands for the n_draws x n_rows rows of a node in the code of the user.
 
-
-@dataclass(frozen=True, eq=False)
-class _Node:
-    """Units, or channels of images, for each draw that need not be computed yet.
-
-    Either ``known`` values, of shape (n_rows, *shape) if all draws share them or else
-    (n_draws, n_rows, *shape); or a linear ``layer`` or convolution. Then ``maps`` of each unit or
-    channel, then a multiplication by ``mask``, of shape (n_draws, 1, n_units, 1, ...).
+    The node never changes. An in-place function gives the stand-in another node; or it writes into
+    the values, once they are ``computed``, which may have views and are used from then on.
     """
 
-    shape: tuple[int, ...]
-    like: Tensor
-    known: Any = None
-    layer: "_Layer | None" = None
-    maps: tuple[Map, ...] = ()
-    mask: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A linear layer or a convolution, called with (x, weight, bias), and what it is applied to."""
-
-    source: _Node
-    function: Callable[..., Tensor]
-    weight: Tensor
-    bias: Tensor | None
-
-
-class _StandIn(Tensor):
-    """Stands for the n_draws x n_rows rows of a node in the code of the user."""
-
-    node: _Node
+    node: Node
+    computed: Tensor | None
 
     @staticmethod
-    def __new__(cls, node: _Node, n_rows: int) -> "_StandIn":
+    def __new__(cls, node: Node, n_rows: int) -> "_StandIn":
         like = node.like
         stand_in = Tensor._make_wrapper_subclass(
             cls, (n_rows, *node.shape), dtype=like.dtype, device=like.device
         )
-        stand_in.node = node
+        stand_in.node, stand_in.computed = node, None
         return stand_in
 
     @classmethod
@@ -119,44 +95,68 @@ class _Defer(TorchFunctionMode):
         masks: dict[int, Mask],
         sites: dict[int, DropoutSite],
         n_rows: int,
-        evaluate: Callable[[_Node, int], Tensor],
+        evaluate: Callable[[Node, int], Tensor],
     ) -> None:
         super().__init__()
         self.masks, self.sites, self.n_rows, self.evaluate = masks, sites, n_rows, evaluate
         self.n_draws = len(next(iter(masks.values()))[0])
         self.calls = itertools.count()
         self.made: list[Call] = []
+        self.replaced = Replaced()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
-        kwargs = kwargs or {}
+        args, kwargs = self.replaced((args, kwargs or {}))
+        if kwargs.get("out") is not None:
+            raise NotImplementedError("`out=` would be written into before its values are computed")
         if func in KINDS:
             return self._dropout(func, *args, **kwargs)
         if func in COMPOSITES and rate_of(func, args, kwargs) > 0:
             raise NotImplementedError("dropout inside of attention or a recurrent net")
         first = args[0] if args else None
         if isinstance(first, _StandIn):
-            if func in _METADATA:
+            if func in _METADATA and first.computed is None:
                 with torch.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
-            if (put_off := self._put_off(func, first.node, args[1:], kwargs)) is not None:
-                return self._stand_in(put_off)
+            written = kwargs.get("inplace")
+            if not written or first.computed is None:
+                node = self._put_off(func, self._node_of(first), args[1:], kwargs)
+                if node is not None:
+                    return self._stand_in(node, first if written else None)
         if any(isinstance(arg, _MAY_HOLD) for arg in (*args, *kwargs.values())):
             args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
         return func(*args, **kwargs)
 
     def values(self, x: _StandIn) -> Tensor:
         """Compute the rows that a stand-in stands for."""
-        drawn = self.evaluate(x.node, self.n_draws)
-        values = drawn.flatten(0, 1)
-        x.node = _Node(x.node.shape, values, known=drawn)
-        return values
+        if x.computed is None:
+            x.computed = self.evaluate(x.node, self.n_draws).flatten(0, 1)
+        return x.computed
 
-    def _stand_in(self, node: _Node) -> _StandIn:
-        return _StandIn(node, self.n_draws * self.n_rows)
+    def by_draw(self, x: Tensor) -> Tensor:
+        """Split the rows into draws and rows."""
+        return x.unflatten(0, (self.n_draws, self.n_rows))
 
-    def _put_off(self, func: Callable, node: _Node, args: tuple, kwargs: dict) -> _Node | None:
+    def _node_of(self, x: Tensor) -> Node:
+        """Return the node of what a stand-in or a tensor is at this moment."""
+        if isinstance(x, _StandIn):
+            if x.computed is None:
+                return x.node
+            x = x.computed
+        known = x if len(x) == self.n_rows else self.by_draw(x)
+        return Node(tuple(x.shape[1:]), x, known=Captured(known))
+
+    def _stand_in(self, node: Node, written: _StandIn | None = None) -> _StandIn:
+        """Return a stand-in for a node, the one that an in-place function writes into."""
+        if written is None:
+            return _StandIn(node, self.n_draws * self.n_rows)
+        written.node = node
+        return written
+
+    def _put_off(self, func: Callable, node: Node, args: tuple, kwargs: dict) -> Node | None:
         """Return the node after a function, or None if it must be computed at once."""
+        if any(isinstance(part, _StandIn) for part in (*args, *kwargs.values())):
+            return None
         images = len(node.shape) > 1
         if func is F.linear and not images:
             return self._layer(F.linear, node, *args, **kwargs)
@@ -173,16 +173,17 @@ class _Defer(TorchFunctionMode):
             def pool(x: Tensor) -> Tensor:
                 return func(x, *args, **kwargs)
 
-            by_image = partial(_by_image, len(node.shape), pool)
-            maps = (*node.maps, lambda values, kept: by_image(values))
-            return replace(node, shape=_shape_after(pool, node), maps=maps)
+            pool_all = partial(by_image, len(node.shape), pool)
+            maps = (*node.maps, lambda values, kept: pool_all(values))
+            return replace(node, shape=shape_after(pool, node), maps=maps)
         if func is F.batch_norm:
             return self._batch_norm(node, *args, **kwargs)
         return None
 
     def _layer(self, function, node, weight, bias=None):
+        bias = None if bias is None else Captured(bias)
         shape = (len(weight), *node.shape[1:])
-        return _Node(shape, node.like, layer=_Layer(node, function, weight, bias))
+        return Node(shape, node.like, layer=Layer(node, function, Captured(weight), bias))
 
     def _convolution(
         self, func, node, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
@@ -192,7 +193,7 @@ class _Defer(TorchFunctionMode):
         convolve = partial(func, stride=stride, padding=padding, dilation=dilation)
         like = torch.empty_like(weight, device="meta")
         layer = self._layer(convolve, node, weight, bias)
-        return replace(layer, shape=_shape_after(lambda x: convolve(x, like), node))
+        return replace(layer, shape=shape_after(lambda x: convolve(x, like), node))
 
     def _batch_norm(
         self, node, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
@@ -216,27 +217,31 @@ class _Defer(TorchFunctionMode):
             self.made.append((call, KINDS[func], float(p)))
         if call not in self.masks:
             return input
-        mask = self.masks[call]
-        site = self.sites[call]
-        deferred = isinstance(input, _StandIn)
-        units = site.row_axis == 0 and site.split is None and len(site.mask_shape) > 1
-        if len(mask) == 1 and units and {*site.mask_shape[2:]} <= {1}:
-            if deferred and input.node.mask is None:
-                return self._stand_in(replace(input.node, mask=mask[0]))
-            if not deferred:
-                known = input if len(input) == self.n_rows else self._by_draw(input)
-                node = _Node(tuple(input.shape[1:]), input, known=known, mask=mask[0])
-                return self._stand_in(node)
-        return self._apply(self.values(input) if deferred else input, mask, site)
-
-    def _by_draw(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self.n_draws, self.n_rows))
-
-    def _apply(self, x: Tensor, mask: Mask, site: DropoutSite) -> Tensor:
-        """Apply a mask that cannot be put off; draws go beside the rows, on their axis."""
+        mask, site = self.masks[call], self.sites[call]
+        written = inplace or func.__name__.endswith("_")
         axis = site.row_axis
         if axis is None or site.split is not None:
             raise NotImplementedError("the rows have no axis of their own")
+        units = axis == 0 and len(site.mask_shape) > 1
+        put_off = len(mask) == 1 and units and {*site.mask_shape[2:]} <= {1}
+        if put_off and isinstance(input, _StandIn) and input.computed is None:
+            if input.node.mask is None:
+                node = replace(input.node, mask=mask[0])
+                return self._stand_in(node, input if written else None)
+        x = self.values(input) if isinstance(input, _StandIn) else input
+        if written and x.shape[axis] == self.n_draws * self.n_rows:
+            return x.copy_(self._apply(x, mask, axis))
+        output = (
+            self._stand_in(replace(self._node_of(x), mask=mask[0]))
+            if put_off
+            else self._apply(x, mask, axis)
+        )
+        if written:
+            self.replaced.put(x, output)
+        return output
+
+    def _apply(self, x: Tensor, mask: Mask, axis: int) -> Tensor:
+        """Apply a mask that cannot be put off; draws go beside the rows, on their axis."""
         drawn = x.shape[axis] != self.n_rows
         x = x.unflatten(axis, (self.n_draws if drawn else 1, self.n_rows))
         mask = tuple(part.movedim(0, axis) for part in mask)
@@ -244,105 +249,16 @@ class _Defer(TorchFunctionMode):
         return x.flatten(axis, axis + 1)
 
 
-def _by_image(n_axes: int, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """Apply a function that takes one leading axis, that of the images, to values with more."""
-    images = function(values.flatten(0, -n_axes - 1))
-    return images.unflatten(0, values.shape[:-n_axes])
-
-
-def _shape_after(function: Callable[[Tensor], Tensor], node: _Node) -> tuple[int, ...]:
-    return tuple(function(torch.empty((0, *node.shape), device="meta")).shape[1:])
-
-
-def _all_units(node: _Node, n_draws: int) -> Tensor:
-    """Compute a node for all draws."""
-    values = _unmasked(node)
-    if node.mask is not None:
-        values = values * node.mask
-    return values.expand(n_draws, *values.shape[-len(node.shape) - 1 :])
-
-
-def _unmasked(node: _Node) -> Tensor:
-    """Compute a node before its mask: (n_draws, n_rows, *shape), or (n_rows, *shape) if shared."""
-    if node.layer is None:
-        values = node.known.clone() if node.maps else node.known
-    elif node.layer.function is F.linear:
-        values = _linear(_unmasked(node.layer.source), node.layer.source.mask, node.layer)
-    else:
-        source, weight, bias = node.layer.source, node.layer.weight, node.layer.bias
-        values = _unmasked(source) if source.mask is None else _unmasked(source) * source.mask
-        convolve = partial(node.layer.function, weight=weight, bias=bias)
-        values = _by_image(len(source.shape), convolve, values)
-    for function in node.maps:
-        values = function(values, None)
-    return values
-
-
-def _linear(x: Tensor, mask: Tensor | None, layer: _Layer) -> Tensor:
-    """Multiply x by the mask, then apply the layer, in whichever order is cheaper."""
-    weight, bias = layer.weight, layer.bias
-    n_rows, n_outputs = x.shape[-2], len(weight)
-    if mask is None or n_outputs > n_rows:
-        return F.linear(x if mask is None else x * mask, weight, bias)
-    if n_outputs == 1 and x.ndim == 2:
-        y = (mask[:, 0] * weight) @ x.T
-        return y.unsqueeze(2) if bias is None else y.add_(bias).unsqueeze(2)
-    x = x.expand(len(mask), *x.shape[-2:])
-    weights = (mask * weight).transpose(1, 2)
-    return torch.bmm(x, weights) if bias is None else torch.baddbmm(bias, x, weights)
-
-
-def _kept_units(node: _Node, n_draws: int) -> Tensor:
-    """Compute a node for all draws, draw by draw, without the units that masks drop."""
-    if node.mask is None:
-        return torch.stack([_thinned(node, t, None) for t in range(n_draws)])
-    draws = []
-    for t in range(n_draws):
-        kept, scale = _kept(node.mask, t)
-        some = _thinned(node, t, kept) * scale
-        whole = some.new_zeros((len(some), *node.shape))
-        draws.append(whole.index_copy_(1, kept, some))
-    return torch.stack(draws)
-
-
-def _kept(mask: Tensor, draw: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of the units that a mask keeps, and their scale."""
-    scale = mask[draw, 0]
-    kept = scale.flatten().nonzero().squeeze(1)
-    if not len(kept):  # torch convolves no empty images
-        kept = kept.new_zeros(1)
-    return kept, scale[kept]
-
-
-def _thinned(node: _Node, draw: int, kept: Tensor | None) -> Tensor:
-    """Compute the kept units of a node for one draw, before its mask: (n_rows, n_kept, ...)."""
-    if node.layer is None:
-        x = node.known if node.known.ndim == len(node.shape) + 1 else node.known[draw]
-        values = x.index_select(1, kept) if kept is not None else x.clone() if node.maps else x
-    else:
-        source, weight, bias = node.layer.source, node.layer.weight, node.layer.bias
-        if kept is not None:
-            weight, bias = weight.index_select(0, kept), None if bias is None else bias[kept]
-        inputs = None
-        if source.mask is not None:
-            inputs, scale = _kept(source.mask, draw)
-            weight = weight.index_select(1, inputs)
-            weight *= scale.view(-1, *[1] * (weight.ndim - 2))
-        values = node.layer.function(_thinned(source, draw, inputs), weight, bias)
-    for function in node.maps:
-        values = function(values, kept)
-    return values
-
-
 def _run(evaluate: Callable, forward: Callable, x: Any, masks: dict, sites: tuple) -> Tensor:
     mode = _Defer(masks, {site.call: site for site in sites}, count_rows(x), evaluate)
     with mode:
         output = forward(x)
     check_calls(mode.made, sites)
-    if isinstance(output, _StandIn):
+    output = mode.replaced(output)
+    if isinstance(output, _StandIn) and output.computed is None:
         return evaluate(output.node, mode.n_draws)
-    return mode._by_draw(output)
+    return mode.by_draw(mode.values(output) if isinstance(output, _StandIn) else output)
 
 
-by_weights = partial(_run, _all_units)
-by_thinning = partial(_run, _kept_units)
+by_weights = partial(_run, all_units)
+by_thinning = partial(_run, kept_units)

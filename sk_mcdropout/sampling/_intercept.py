@@ -27,17 +27,12 @@ class InterceptDropout(TorchFunctionMode):
         Returns the mask, or None to pass the input on.
     on_result : callable of (function, result), optional
         Called with each other torch function and its result.
-    inplace : bool
-        Whether an in-place dropout writes into its input, or returns a new tensor.
     """
 
-    def __init__(
-        self, on_dropout: Callable, on_result: Callable | None = None, inplace: bool = True
-    ) -> None:
+    def __init__(self, on_dropout: Callable, on_result: Callable | None = None) -> None:
         super().__init__()
         self.on_dropout = on_dropout
         self.on_result = on_result
-        self.inplace = inplace
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
@@ -53,7 +48,7 @@ class InterceptDropout(TorchFunctionMode):
 
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
         mask = self.on_dropout(func, input, float(p))
-        inplace = self.inplace and (inplace or func.__name__.endswith("_"))
+        inplace = inplace or func.__name__.endswith("_")
         if mask is None:  # written all the same, so that the probe can tell
             return input.mul_(1) if inplace else input
         output = input.mul_(mask[0]) if inplace else input * mask[0]
@@ -80,7 +75,6 @@ def masked_pass(
     x: Any,
     masks: Masks,
     sites: tuple[DropoutSite, ...],
-    inplace: bool = True,
 ) -> Tensor:
     """Run one forward pass; the i-th dropout call applies ``masks[i]``, if there is one."""
     site_of = {site.call: site for site in sites}
@@ -93,7 +87,7 @@ def masked_pass(
             made.append((call, KINDS[func], p))
         return fit_mask(masks[call], site_of[call], x) if call in masks else None
 
-    with InterceptDropout(on_dropout, inplace=inplace):
+    with InterceptDropout(on_dropout):
         output = forward(x)
     check_calls(made, sites)
     return output

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ._deferred import by_thinning, by_weights
+from ._in_place import WriteOnCopies
 from ._intercept import InterceptDropout, masked_pass
 from ._masks import (
     KINDS,
@@ -39,7 +40,13 @@ Sites = tuple[DropoutSite, ...]
 
 def _by_vmap(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Map over the masks; what comes before the first dropout is computed once."""
-    return torch.vmap(lambda masks: masked_pass(forward, x, masks, sites, inplace=False))(masks)
+
+    def all_draws(masks: Masks) -> Tensor:
+        with WriteOnCopies(next(iter(masks.values()))[0]) as mode:
+            output = masked_pass(forward, x, masks, sites)
+        return mode.replaced(output)
+
+    return torch.vmap(all_draws)(masks)
 
 
 def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
