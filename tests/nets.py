@@ -1,9 +1,18 @@
 """Small nets with dropout; most take 4 features and give 2 outputs."""
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["NETS", "Function", "mlp", "skip"]
+__all__ = ["NETS", "Function", "kept", "mlp", "skip"]
+
+
+def kept(mask_shape, p, n_draws, seed=0, call=0):
+    """The 0-1 masks that are promised for a dropout call: a stream for each draw."""
+    streams = (np.random.PCG64([seed, call]).jumped(t) for t in range(n_draws))
+    draws = [np.random.Generator(bits).random(mask_shape, dtype=np.float32) for bits in streams]
+    return torch.from_numpy(np.stack(draws) >= p).double()
 
 
 class Function(nn.Module):

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._intercept import masked_pass
+from ._alone import answers_to, rows_agree_alone, rows_go_one_way
+from ._choice import reason_of, unlike_rows
+from ._intercept import PlannedCalls, masked_pass
 from ._masks import Masks, draw_masks, take_draws
 from ._plan import Plan, warn, without_writes
-from ._probe import noisy
+from ._questions import Answer
 from ._rows import count_rows, first_rows, map_tensors
-from ._strategies import STRATEGIES, Forward, row_by_row
+from ._strategies import STRATEGIES, Forward, one_by_one
 
 __all__ = ["chunks", "has_effect"]
 
@@ -67,28 +69,55 @@ def chunks(
     CallsChanged
         If the module makes other dropout calls than planned.
     """
-    forward, seeds = without_writes(forward, plan), bool(plan.extra_dropout)
+    forward = without_writes(forward, plan)
+    by_itself = partial(_by_itself, plan, forward, n_draws, seed)
+    if plan.found.varies and plan.mixes:
+        yield next(one_by_one(forward, [x], n_draws, seed, plan.device, plan.seeds))
+        return
     if plan.found.varies:
         _warn_of_single_rows()
-        yield from row_by_row(forward, x, n_draws, seed, plan.device, seeds)
+        yield from by_itself(x)
         return
-    n_rows, start = count_rows(x), 0
-    masks = draw_masks(plan.sites, n_draws, seed, plan.device, seeds)
-    strategy = plan.strategy(n_rows)
-    run = partial(_run, plan, forward, strategy, masks, n_draws)
-    size = _first_size(plan, strategy, n_draws, n_rows, batch_size)
+    n_rows, start, warned = count_rows(x), 0, False
+    masks = draw_masks(plan.sites, n_draws, seed, plan.device, plan.seeds)
+    size = _first_size(plan, plan.strategy(n_rows), n_draws, n_rows, batch_size)
     while start < n_rows:
         chunk = map_tensors(partial(_rows_of, start, size.rows), x)
-        draws = _unless_out_of_memory(run, chunk, size)
-        if draws is None:
-            size = size.halved()
-            continue
-        yield draws
+        answers = answers_to(forward, chunk) if plan.asks else None
+        if answers is None or _may_be_together(plan, forward, masks, chunk, answers):
+            run = partial(_run, plan, forward, masks, n_draws, answers)
+            draws = _unless_out_of_memory(run, chunk, size)
+            if draws is None:
+                size = size.halved()
+                continue
+            yield draws
+        else:
+            if not warned:
+                _warn_of_single_rows()
+            warned = True
+            yield from by_itself(chunk)
         start += size.rows
 
 
 def _rows_of(start: int, n_rows: int, x: Tensor) -> Tensor:
     return x[start : start + n_rows]
+
+
+def _by_itself(plan: Plan, forward: Forward, n_draws: int, seed: int, x: Any) -> Iterator[Tensor]:
+    each = (partial(torch.narrow, dim=0, start=i, length=1) for i in range(count_rows(x)))
+    rows = (map_tensors(take, x) for take in each)
+    return one_by_one(forward, rows, n_draws, seed, plan.device, plan.seeds)
+
+
+def _may_be_together(
+    plan: Plan, forward: Forward, masks: Masks, x: Any, answers: list[Answer]
+) -> bool:
+    """Return whether the rows of a chunk have together what each of them has alone."""
+    return (
+        count_rows(x) == 1
+        or rows_go_one_way(forward, x, answers)
+        or rows_agree_alone(forward, x, take_draws(masks, slice(2)), plan.sites)
+    )
 
 
 def _unless_out_of_memory(run: Any, x: Any, size: _Size) -> Tensor | None:
@@ -107,22 +136,55 @@ def _unless_out_of_memory(run: Any, x: Any, size: _Size) -> Tensor | None:
 def _run(
     plan: Plan,
     forward: Forward,
-    strategy: str,
     masks: Masks,
     n_draws: int,
+    answers: list[Answer] | None,
     x: Any,
     draws_at_once: int,
 ) -> Tensor:
-    if not masks:
-        masked_pass(forward, x, {}, ())  # there may be a dropout by now
+    """Draw for a chunk by the first strategy that takes it; the loop is the last."""
+    if not plan.sites and not plan.seeds:
+        masked_pass(forward, x, {}, PlannedCalls((), ()))  # there may be a dropout by now
         output = forward(x)  # which may be faster without a mode around it
         return output.expand(n_draws, *output.shape)
-    apply_masks = STRATEGIES[strategy]
+    run = partial(_all_draws, plan, forward, masks, n_draws, answers, draws_at_once, x)
+    while (strategy := plan.strategy(count_rows(x))) != "loop":
+        try:
+            return run(strategy)
+        except Exception as error:
+            if isinstance(error, RuntimeError) and _is_out_of_memory(error):
+                raise
+            if plan.asked_for != "auto":
+                run("loop")  # what it raises is not the fault of the strategy
+                raise NotImplementedError(_refusal(strategy, error)) from error
+            plan.refuse(strategy, error, forward, x)
+    return run("loop")
+
+
+def _all_draws(
+    plan: Plan,
+    forward: Forward,
+    masks: Masks,
+    n_draws: int,
+    answers: list[Answer] | None,
+    draws_at_once: int,
+    x: Any,
+    strategy: str,
+) -> Tensor:
     parts = [
-        apply_masks(forward, x, take_draws(masks, slice(t, t + draws_at_once)), plan.sites)
+        STRATEGIES[strategy](
+            forward, x, take_draws(masks, slice(t, t + draws_at_once)), plan.sites, answers
+        )
         for t in range(0, n_draws, draws_at_once)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _refusal(strategy: str, error: Exception) -> str:
+    return (
+        f"`strategy` must be one that takes the module and these rows. Got {strategy!r}, which "
+        f"failed: {reason_of(error)}. Leave it at 'auto'."
+    )
 
 
 def _first_size(
@@ -168,7 +230,10 @@ def has_effect(plan: Plan, forward: Forward, x: Any) -> bool:
     if not masks:
         return True
     forward, rows = without_writes(forward, plan), first_rows(x, 3)
-    for numbers in (map_tensors(noisy, rows), map_tensors(lambda t: noisy(t * 0), rows)):
+    for numbers in (
+        map_tensors(unlike_rows, rows),
+        map_tensors(lambda t: unlike_rows(t * 0), rows),
+    ):
         draws = STRATEGIES["loop"](forward, numbers, masks, plan.sites)
         if not torch.equal(draws, draws[:1].expand_as(draws)):
             return True

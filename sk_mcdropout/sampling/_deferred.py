@@ -10,8 +10,7 @@ What comes before the first dropout has n_rows rows, what comes after n_draws x 
 after draw. A module that mixes the two fails here and is left to the other strategies.
 """
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,9 +23,10 @@ from torch.utils._pytree import tree_map_only
 
 from ._composites import COMPOSITES, rate_of
 from ._in_place import Replaced
-from ._intercept import Call, check_calls
-from ._masks import KINDS, DropoutSite, Mask
+from ._intercept import PlannedCalls
+from ._masks import KINDS, Mask
 from ._nodes import Captured, Layer, Node, all_units, by_image, kept_units, shape_after
+from ._questions import Answer, is_question
 from ._rows import count_rows
 
 __all__ = ["by_thinning", "by_weights"]
@@ -93,15 +93,13 @@ class _Defer(TorchFunctionMode):
     def __init__(
         self,
         masks: dict[int, Mask],
-        sites: dict[int, DropoutSite],
+        calls: PlannedCalls,
         n_rows: int,
         evaluate: Callable[[Node, int], Tensor],
     ) -> None:
         super().__init__()
-        self.masks, self.sites, self.n_rows, self.evaluate = masks, sites, n_rows, evaluate
+        self.masks, self.calls, self.n_rows, self.evaluate = masks, calls, n_rows, evaluate
         self.n_draws = len(next(iter(masks.values()))[0])
-        self.calls = itertools.count()
-        self.made: list[Call] = []
         self.replaced = Replaced()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -125,7 +123,10 @@ class _Defer(TorchFunctionMode):
                     return self._stand_in(node, first if written else None)
         if any(isinstance(arg, _MAY_HOLD) for arg in (*args, *kwargs.values())):
             args, kwargs = tree_map_only(_StandIn, self.values, (args, kwargs))
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if is_question(func, args):
+            self.calls.hear(func, result)
+        return result
 
     def values(self, x: _StandIn) -> Tensor:
         """Compute the rows that a stand-in stands for."""
@@ -212,12 +213,10 @@ class _Defer(TorchFunctionMode):
         return replace(node, maps=(*node.maps, normalise))
 
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
-        call = next(self.calls)
-        if float(p) > 0:
-            self.made.append((call, KINDS[func], float(p)))
-        if call not in self.masks:
+        site = self.calls.next_site(func, input, float(p))
+        if site is None:
             return input
-        mask, site = self.masks[call], self.sites[call]
+        mask = self.masks[site.call]
         written = inplace or func.__name__.endswith("_")
         axis = site.row_axis
         if axis is None or site.split is not None:
@@ -249,11 +248,20 @@ class _Defer(TorchFunctionMode):
         return x.flatten(axis, axis + 1)
 
 
-def _run(evaluate: Callable, forward: Callable, x: Any, masks: dict, sites: tuple) -> Tensor:
-    mode = _Defer(masks, {site.call: site for site in sites}, count_rows(x), evaluate)
+def _run(
+    evaluate: Callable,
+    forward: Callable,
+    x: Any,
+    masks: dict,
+    sites: tuple,
+    answers: Sequence[Answer] | None = None,
+) -> Tensor:
+    n_rows, n_draws = count_rows(x), len(next(iter(masks.values()))[0])
+    calls = PlannedCalls(sites, [n_rows, n_draws * n_rows], answers)
+    mode = _Defer(masks, calls, n_rows, evaluate)
     with mode:
         output = forward(x)
-    check_calls(mode.made, sites)
+    calls.end()
     output = mode.replaced(output)
     if isinstance(output, _StandIn) and output.computed is None:
         return evaluate(output.node, mode.n_draws)

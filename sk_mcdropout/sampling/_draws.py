@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ._chunks import chunks, has_effect
-from ._eval_mode import evaluating
+from ._eval_mode import evaluating, forked_generators
 from ._intercept import CallsChanged
 from ._plan import DropoutSites, Plan, call, kind_of_input, make_plan, warn_if_not_random
 from ._rows import count_rows, gather_rows, map_tensors
@@ -150,9 +150,10 @@ class Draws:
             rest = map_tensors(partial(_without_first, done), x) if done else x
             outputs = chunks(plan, self._forward, rest, self.n_draws, self.seed, self.batch_size)
             try:
-                for chunk in outputs:
-                    yield chunk
-                    done += chunk.shape[1]
+                with forked_generators() if plan.found.random else nullcontext():
+                    for chunk in outputs:
+                        yield chunk
+                        done += chunk.shape[1]
             except CallsChanged:
                 if again:  # the module was changed since
                     self.plans.pop(self._key(x), None)
@@ -169,7 +170,8 @@ class Draws:
         plan = self.plans.get(key)
         if plan is None or not plan.is_up_to_date(self.module):
             plan = make_plan(self.module, x, self._forward, self.strategy, self.extra_dropout)
-            self.plans[key] = plan
+            if not plan.found.tied and not plan.tied:  # other rows can tell more
+                self.plans[key] = plan
         return plan
 
     def _key(self, x: Any) -> Hashable:

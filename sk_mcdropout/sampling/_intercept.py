@@ -5,17 +5,17 @@ Every dropout, written as a module or as a function, ends in a call of a torch f
 module is replaced, hooked or switched to training.
 """
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ._composites import COMPOSITES, rate_of
-from ._masks import KINDS, DropoutSite, Mask, Masks, fit_mask
+from ._masks import KINDS, DropoutSite, Mask, Masks, count_rows_of, fit_mask
+from ._questions import Answer, answer_of, is_question
 
-__all__ = ["Call", "CallsChanged", "InterceptDropout", "check_calls", "masked_pass"]
+__all__ = ["CallsChanged", "InterceptDropout", "PlannedCalls", "masked_pass"]
 
 
 class InterceptDropout(TorchFunctionMode):
@@ -25,13 +25,21 @@ class InterceptDropout(TorchFunctionMode):
     ----------
     on_dropout : callable of (function, input, rate)
         Returns the mask, or None to pass the input on.
+    on_answer : callable of (function, result), optional
+        Called with each function by which code learns about values, and what it returned.
     on_result : callable of (function, result), optional
         Called with each other torch function and its result.
     """
 
-    def __init__(self, on_dropout: Callable, on_result: Callable | None = None) -> None:
+    def __init__(
+        self,
+        on_dropout: Callable,
+        on_answer: Callable | None = None,
+        on_result: Callable | None = None,
+    ) -> None:
         super().__init__()
         self.on_dropout = on_dropout
+        self.on_answer = on_answer
         self.on_result = on_result
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -42,7 +50,9 @@ class InterceptDropout(TorchFunctionMode):
         if func in COMPOSITES and rate_of(func, args, kwargs) > 0:
             return COMPOSITES[func](self._dropout, self, *args, **kwargs)
         result = func(*args, **kwargs)
-        if self.on_result:
+        if self.on_answer and is_question(func, args):
+            self.on_answer(func, result)
+        elif self.on_result:
             self.on_result(func, result)
         return result
 
@@ -55,39 +65,79 @@ class InterceptDropout(TorchFunctionMode):
         return output if len(mask) == 1 else output.add_(mask[1])
 
 
-# The number, the kind and the rate of a dropout call.
-Call = tuple[int, str, float]
-
-
 class CallsChanged(Exception):
-    """A forward pass made other dropout calls than those that were found before."""
+    """A forward pass went another way than the one that was planned."""
 
 
-def check_calls(made: list[Call], sites: tuple[DropoutSite, ...]) -> None:
-    """Raise `CallsChanged` if a forward pass made other dropout calls than planned."""
-    expected = [(site.call, site.kind, site.p) for site in sites]
-    if made != expected:
-        raise CallsChanged(f"a pass made the calls {made} in the place of {expected}")
+class PlannedCalls:
+    """Hold the dropout calls of one pass, and its answers, against those that were planned.
+
+    Parameters
+    ----------
+    sites : sequence of DropoutSite
+        The calls that were planned.
+    n_rows : sequence of int
+        The numbers of rows that the input of a call may have.
+    answers : sequence of Answer, optional
+        The answers that the code of the module must get; by default they are not compared.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[DropoutSite],
+        n_rows: Sequence[int],
+        answers: Sequence[Answer] | None = None,
+    ) -> None:
+        self.sites, self.n_rows, self.answers = sites, n_rows, answers
+        self.n_calls = self.n_dropouts = self.n_answers = 0
+
+    def next_site(self, func: Callable, x: Tensor, p: float) -> DropoutSite | None:
+        """Return the site of the next dropout call, or None if its rate is 0."""
+        call, self.n_calls = self.n_calls, self.n_calls + 1
+        if p == 0:
+            return None
+        if self.n_dropouts == len(self.sites):
+            raise CallsChanged(f"a pass made more than {len(self.sites)} dropout calls")
+        site = self.sites[self.n_dropouts]
+        self.n_dropouts += 1
+        if (site.call, site.kind, site.p) == (call, KINDS[func], p):
+            n_rows = count_rows_of(site, func, x)
+            if n_rows in self.n_rows or (n_rows is not None and site.row_axis is None):
+                return site
+        raise CallsChanged(
+            f"a pass made the dropout call {KINDS[func]}({tuple(x.shape)}, {p}), number {call}, in "
+            f"the place of {site} for {self.n_rows} rows"
+        )
+
+    def hear(self, func: Callable, result: Any) -> None:
+        """Compare an answer with the one that was planned."""
+        if self.answers is None:
+            return
+        answer, number = answer_of(func, result), self.n_answers
+        self.n_answers += 1
+        if number >= len(self.answers) or answer != self.answers[number]:
+            raise CallsChanged(f"a pass got the answer {answer}, number {number}")
+
+    def end(self) -> None:
+        """Raise `CallsChanged` if calls or answers are missing."""
+        missing = self.n_dropouts < len(self.sites)
+        if missing or (self.answers is not None and self.n_answers < len(self.answers)):
+            raise CallsChanged(f"a pass made {self.n_dropouts} of {len(self.sites)} dropout calls")
 
 
 def masked_pass(
     forward: Callable[[Any], Tensor],
     x: Any,
     masks: Masks,
-    sites: tuple[DropoutSite, ...],
+    calls: PlannedCalls,
 ) -> Tensor:
-    """Run one forward pass; the i-th dropout call applies ``masks[i]``, if there is one."""
-    site_of = {site.call: site for site in sites}
-    made: list[Call] = []
-    calls = itertools.count()
+    """Run one forward pass; each dropout call applies its mask, if there is one."""
 
     def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
-        call = next(calls)
-        if p > 0:
-            made.append((call, KINDS[func], p))
-        return fit_mask(masks[call], site_of[call], x) if call in masks else None
+        site = calls.next_site(func, x, p)
+        return fit_mask(masks[site.call], site, x) if site and site.call in masks else None
 
-    with InterceptDropout(on_dropout):
+    with InterceptDropout(on_dropout, calls.hear):
         output = forward(x)
-    check_calls(made, sites)
+    calls.end()
     return output

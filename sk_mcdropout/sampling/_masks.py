@@ -1,7 +1,8 @@
 """Dropout sites and their masks.
 
 A dropout call multiplies its input by a mask, one mask per draw, shared by all rows. The mask of
-the i-th call comes from ``default_rng([seed, i])``, draws first.
+the i-th call for draw t comes from ``PCG64([seed, i]).jumped(t)``, so that each draw has a stream
+of its own: the masks of a longer sequence go on where those of a shorter one end.
 """
 
 import math
@@ -21,6 +22,7 @@ __all__ = [
     "Mask",
     "Masks",
     "count_draws",
+    "count_rows_of",
     "draw_mask",
     "draw_masks",
     "dtype_name",
@@ -111,7 +113,9 @@ class DropoutSite:
             )
 
 
-def draw_mask(site: DropoutSite, n_draws: int, seed: int, device: torch.device) -> Mask:
+def draw_mask(
+    site: DropoutSite, n_draws: int, seed: int, device: torch.device, first: int = 0
+) -> Mask:
     """Draw the masks of one dropout call.
 
     Parameters
@@ -119,19 +123,26 @@ def draw_mask(site: DropoutSite, n_draws: int, seed: int, device: torch.device) 
     site : DropoutSite
         The dropout call.
     n_draws : int
-        Number of draws. The first masks do not depend on it.
+        Number of draws. The masks of a draw do not depend on it.
     seed : int
         Seed shared by all dropout calls.
     device : torch.device
         Where the masks are used; they are drawn on the CPU, the same for every device.
+    first : int
+        The first draw.
 
     Returns
     -------
     tuple of Tensor, each of shape (n_draws, *site.mask_shape)
         ``(scale,)``, or ``(scale, shift)`` for alpha dropout.
     """
-    generator = np.random.default_rng([seed, site.call])
-    uniform = generator.random((n_draws, *site.mask_shape), dtype=np.float32)
+    bits = np.random.PCG64([seed, site.call]).jumped(first)
+    generator = np.random.Generator(bits)
+    uniform = np.empty((n_draws, *site.mask_shape), np.float32)
+    to_the_next = _JUMP - (math.prod(site.mask_shape) + 1) // 2  # two numbers from each 64 bits
+    for draw in uniform:
+        generator.random(out=draw, dtype=np.float32)
+        bits.advance(to_the_next)
     keep = torch.from_numpy(uniform >= site.p).to(device)
     kept_and_dropped = [(1 / (1 - site.p) if site.p < 1 else 0.0, 0.0)]
     if "alpha" in site.kind and site.p < 1:  # at 1 torch returns zeros, as for each dropout
@@ -146,6 +157,10 @@ def draw_mask(site: DropoutSite, n_draws: int, seed: int, device: torch.device) 
     )
 
 
+# What ``PCG64.jumped`` goes ahead: a part of the period of 2**128 without a simple fraction.
+_JUMP = 0x9E3779B97F4A7C15F39CC0605CEDC835
+
+
 def mask_shape(func: Callable, x: Tensor) -> tuple[int, ...]:
     """Return the shape of the mask that a dropout function applies to x."""
     if KINDS[func] in _ELEMENTWISE:
@@ -157,6 +172,25 @@ def mask_shape(func: Callable, x: Tensor) -> tuple[int, ...]:
 def dtype_name(x: Tensor) -> str:
     """Return the name of a tensor's dtype, such as ``"float32"``."""
     return str(x.dtype).removeprefix("torch.")
+
+
+def count_rows_of(site: DropoutSite, func: Callable, x: Tensor) -> int | None:
+    """Count the rows in the input of a dropout call; None if it is another call than planned."""
+    shape = mask_shape(func, x)
+    if site.split is not None:
+        axis, sizes = site.split
+        length = max(sizes)
+        if len(shape) <= axis or shape[axis] % length:
+            return None
+        whole = (shape[axis] // length if size == -1 else size for size in sizes)
+        shape = (*shape[:axis], *whole, *shape[axis + 1 :])
+    rows = site.row_axis
+    if rows is None:
+        return 0 if shape == site.mask_shape else None
+    if len(shape) != len(site.mask_shape) or dtype_name(x) != site.dtype:
+        return None
+    same = (*shape[:rows], 1, *shape[rows + 1 :]) == site.mask_shape
+    return shape[rows] if same else None
 
 
 def fit_mask(mask: Mask, site: DropoutSite, x: Tensor) -> Mask:

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._alone import answers_to, rows_go_one_way
+from ._choice import Trial, agree, reason_of
 from ._eval_mode import parts_of
 from ._intercept import CallsChanged
 from ._masks import DropoutSite
 from ._probe import Probe, missed_dropouts, probe
-from ._rows import count_rows, map_tensors
-from ._strategies import STRATEGIES, Forward, agree, agreeing_strategies, thinning_pays
+from ._rows import first_rows, map_tensors, some_rows
+from ._strategies import STRATEGIES, Forward, thinning_pays
 
 __all__ = [
     "DropoutSites",
@@ -30,9 +32,12 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """How to sample one module for inputs of one kind; `make_plan` makes it."""
+    """How to sample one module for inputs of one kind; `make_plan` makes it.
+
+    Its strategies may change: one that fails on other rows than those tried is refused.
+    """
 
     found: Probe
     strategies: tuple[str, ...]
@@ -40,11 +45,24 @@ class Plan:
     device: torch.device
     extra_dropout: tuple[type, ...]
     module_state: tuple[Hashable, ...]
+    asked_for: str = "auto"
+    mixes: bool = False
+    tied: bool = False
 
     @property
     def sites(self) -> tuple[DropoutSite, ...]:
         """The dropout calls of rate above 0."""
         return self.found.sites
+
+    @property
+    def asks(self) -> bool:
+        """Whether the rows must be asked if they have together what each of them has alone."""
+        return self.found.asks and bool(self.sites) and not (self.mixes or self.seeds)
+
+    @property
+    def seeds(self) -> bool:
+        """Whether the generators are seeded for each draw, for modules that draw by themselves."""
+        return bool(self.extra_dropout) or self.found.random
 
     def strategy(self, n_rows: int) -> str:
         """Return the strategy for a number of rows: thin out where it saves more than it costs."""
@@ -57,6 +75,16 @@ class Plan:
         """Return the plan of a module whose dropout calls depend on the values of its input."""
         found = replace(self.found, varies=True)
         return replace(self, found=found, strategies=("row by row",), refused={})
+
+    def refuse(self, strategy: str, error: Exception, forward: Forward, x: Any) -> None:
+        """Strike a strategy off that failed on x, and find the next."""
+        refused = {**self.refused, strategy: reason_of(error)}
+        try:
+            trial = Trial(without_writes(forward, self), first_rows(x, 3), self.sites, self.device)
+            strategies = trial.agreeing(refused)
+        except Exception:  # the loop itself will say what is wrong
+            strategies = ("loop",)
+        self.strategies, self.refused = strategies, refused
 
     def is_up_to_date(self, module: nn.Module) -> bool:
         """Return whether the module has the parts, the dtype and the device planned for.
@@ -99,22 +127,47 @@ def make_plan(
         )
     if extra_dropout:
         strategy = _check_extra(module, strategy, extra_dropout)
-    count_rows(x)
-    found, fewer, more = probe(module, forward, x)
+    rows = some_rows(x, 3)
+    found, fewer, more = probe(module, forward, rows)
     _check_output(fewer)
-    plan = Plan(found, (strategy,), {}, more.device, extra_dropout, _state_of(module))
+    plan = Plan(found, (strategy,), {}, more.device, extra_dropout, _state_of(module), strategy)
+    rows_are_alone = agree(more[:2], fewer)
     if found.varies:
-        plan = plan.row_by_row()
-    elif strategy == "auto" and found.sites:
-        _warn_if_rows_mix(fewer, more)
-        forward = without_writes(forward, plan)
-        try:
-            strategies, refused = agreeing_strategies(forward, x, found.sites, more.device)
-            plan = replace(plan, strategies=strategies, refused=refused)
-        except CallsChanged:  # the masks change the values, and they the calls
-            plan = plan.row_by_row()
+        mixes = not (rows_are_alone or found.asks)
+        plan = replace(plan, strategies=("loop",), mixes=True) if mixes else plan.row_by_row()
+    elif found.random:
+        plan.strategies = ("loop",)
+    elif found.sites and not extra_dropout:
+        plan = _with_strategies(plan, rows, forward, rows_are_alone)
+    if found.random and not extra_dropout:
+        _warn_of_randomness()
+    if plan.mixes:
+        _warn_of_mixed_rows()
     _warn_if_missed(missed_dropouts(module, x, call, extra_dropout))
     return plan
+
+
+def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bool) -> Plan:
+    """Return the plan with the strategies that give what the loop gives for unlike rows."""
+    forward = without_writes(forward, plan)
+    try:
+        trial = Trial(forward, rows, plan.sites, plan.device)
+        mixes = not rows_are_alone or trial.rows_mix()
+    except CallsChanged:  # the masks change the values, and they the calls
+        return plan.row_by_row()
+    if mixes:
+        if plan.found.asks and not rows_go_one_way(forward, rows, answers_to(forward, rows)):
+            return plan.row_by_row()
+        if rows_are_alone and not trial.rows_mix_without_masks():
+            return plan.row_by_row()  # what was taken for the axis of rows is another
+        return replace(plan, strategies=("loop",), mixes=True)
+    plan = replace(plan, tied=trial.is_tied())
+    if plan.asked_for != "auto":
+        return plan
+    if plan.tied:
+        return replace(plan, strategies=("loop",))
+    refused: dict[str, str] = {}
+    return replace(plan, strategies=trial.agreeing(refused), refused=refused)
 
 
 def call(module: nn.Module, x: Any) -> Any:
@@ -125,8 +178,8 @@ def call(module: nn.Module, x: Any) -> Any:
 
 
 def without_writes(forward: Forward, plan: Plan) -> Forward:
-    """Return the forward pass on a copy of the input where the module writes into it."""
-    return partial(_on_copy, forward) if plan.found.writes_input else forward
+    """Return the forward pass on a copy of the input where the module may write into it."""
+    return partial(_on_copy, forward) if plan.found.writes_input or plan.found.asks else forward
 
 
 def _on_copy(forward: Forward, x: Any) -> Tensor:
@@ -141,9 +194,24 @@ def kind_of_input(x: Any) -> Hashable:
 
 
 def _state_of(module: nn.Module) -> tuple[Hashable, ...]:
+    """Return what a module is made of, by identity, and the types that it computes with.
+
+    Parts, hooks, functions held as attributes, a forward of its own and which buffers are None.
+    """
+    state: list[Hashable] = []
+    for part in parts_of(module):
+        own = vars(part)
+        state += part, getattr(type(part), "forward", None)
+        state += [value for value in own.values() if callable(value)]
+        state += *own["_forward_pre_hooks"].values(), *own["_forward_hooks"].values()
+        state += [name for name, buffer in own["_buffers"].items() if buffer is None]
     parameter = next(module.parameters(), None)
-    place = () if parameter is None else (parameter.dtype, parameter.device)
-    return *parts_of(module), *place
+    if parameter is not None:
+        state += parameter.dtype, parameter.device
+    kind = "cpu" if parameter is None else parameter.device.type
+    if torch.is_autocast_enabled(kind):
+        state.append(torch.get_autocast_dtype(kind))
+    return tuple(state)
 
 
 def _check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ...]) -> str:
@@ -260,13 +328,19 @@ def _warn_if_missed(paths: list[str]) -> None:
         )
 
 
-def _warn_if_rows_mix(fewer: Tensor, more: Tensor) -> None:
-    """Warn if two rows got other outputs when a third was added."""
-    if not agree(more[:2], fewer):
-        warn(
-            "the module's output for a row must not depend on the other rows. Got another output "
-            "for two rows when a third was added. The draws will depend on how rows are batched."
-        )
+def _warn_of_mixed_rows() -> None:
+    warn(
+        "the module's output for a row must not depend on the other rows. Got another output for "
+        "two rows when a third was there. The draws will depend on how rows are batched."
+    )
+
+
+def _warn_of_randomness() -> None:
+    warn(
+        "the module must draw random numbers in training mode only. Got random numbers in eval "
+        "mode. They are seeded for each draw, one pass after the other, and depend on how rows are "
+        "batched."
+    )
 
 
 def warn_if_not_random(plan: Plan) -> None:

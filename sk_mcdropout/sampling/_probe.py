@@ -5,25 +5,26 @@ from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._choice import unlike_rows
 from ._eval_mode import forked_generators
 from ._intercept import InterceptDropout
 from ._masks import KINDS, DropoutSite, dtype_name, mask_shape
+from ._questions import Answer, answer_of
+from ._randomness import is_random, numbers_of_others, seed_generators
 from ._rows import first_rows, map_tensors
 
-__all__ = ["Probe", "missed_dropouts", "noisy", "probe"]
+__all__ = ["Probe", "missed_dropouts", "probe"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Findings of two small forward passes of a module.
+    """Findings of a few small forward passes of a module.
 
     Parameters
     ----------
@@ -34,43 +35,54 @@ class Probe:
         the first dropout, and of the widest activation after it.
     writes_input : bool
         Whether the module changes its input in place.
+    asks : bool
+        Whether the code of the module learns about values, and may go one way or another.
+    random : bool
+        Whether the module draws random numbers in eval mode.
     varies : bool
-        Whether the dropout calls depend on the values of the input, as those in a loop may that
-        runs until something holds. The calls are then those for the first row.
+        Whether each row must be sampled by itself: the dropout calls depend on the values of the
+        input or on the number of rows, or it cannot be told which axis is that of the rows. The
+        calls are then those for the first row.
+    tied : bool
+        Whether these rows, being alike, could not tell all that there is to know.
     """
 
     sites: tuple[DropoutSite, ...]
-    bytes_before: int
-    bytes_masked: int
-    bytes_after: int
-    writes_input: bool
+    bytes_before: int = 0
+    bytes_masked: int = 0
+    bytes_after: int = 0
+    writes_input: bool = False
+    asks: bool = False
+    random: bool = False
     varies: bool = False
+    tied: bool = False
 
 
 class Recorder:
-    """Write down the dropout calls of one forward pass and the widest activations."""
+    """Write down the dropout calls of one forward pass, its answers and the widest activations."""
 
     def __init__(self, paths: dict[nn.Module, str]) -> None:
         self.paths = paths
         self.calls: list[tuple[str, str, float, str]] = []
         self.inputs: list[tuple[tuple[int, ...], Tensor]] = []
+        self.answers: list[Answer] = []
+        self.draws = False  # random numbers, in other ways than dropout
         self.widest = {"before": 0, "masked": 0, "after": 0}
-        self.asked: dict[tuple, int] = {}  # where values were asked for, and at which call
-        self.asks_in_a_loop = False
 
     def on_dropout(self, func: Callable, x: Tensor, p: float) -> None:
         self.calls.append((self.path(), KINDS[func], p, dtype_name(x)))
-        self.inputs.append((mask_shape(func, x), x))
+        self.inputs.append((mask_shape(func, x), x.clone()))  # which may be written into later
         if p > 0 and not self.widest["masked"]:
             self.widest["masked"] = x.numel() * x.element_size()
 
+    def on_answer(self, func: Callable, result: Any) -> None:
+        self.answers.append(answer_of(func, result))
+
     def on_result(self, func: Callable, result: Any) -> None:
+        self.draws |= is_random(func)
         if isinstance(result, Tensor):
             when = "after" if self.widest["masked"] else "before"
             self.widest[when] = max(self.widest[when], result.numel() * result.element_size())
-        elif func in _VALUES:
-            place, call = _place(), sum(call[2] > 0 for call in self.calls)
-            self.asks_in_a_loop |= self.asked.setdefault(place, call) < call
 
     def path(self) -> str:
         """Name the innermost known module among those that are running."""
@@ -84,7 +96,7 @@ class Recorder:
 
 
 def probe(
-    module: nn.Module, forward: Callable[[Any], Tensor], x: Any
+    module: nn.Module, forward: Callable[[Any], Tensor], rows: Any
 ) -> tuple[Probe, Tensor, Tensor]:
     """Run two small forward passes and find the dropout calls and their axis of rows.
 
@@ -94,125 +106,130 @@ def probe(
         The module, in eval mode; names the calls.
     forward : callable
         Returns the output for an input.
-    x : Tensor, mapping or sequence of Tensor
-        The input; a few of its rows are used.
+    rows : Tensor, mapping or sequence of Tensor
+        Three rows of the input.
 
     Returns
     -------
     Probe
         The dropout calls and sizes.
     Tensor, Tensor
-        The outputs without dropout for the first two and the first three rows.
+        The outputs without dropout for the first two and for all three rows.
     """
     paths = {submodule: name for name, submodule in module.named_modules()}
     _refuse_scripted(paths)
-    rows = first_rows(x, 3)
-    fewer, more, *outputs = _two_passes(paths, forward, rows)
-    written: list[int] = []
-    map_tensors(lambda t: written.append(t._version), rows)
-    if _calls_vary(fewer, more, paths, forward, first_rows(x, 3)):
-        recorder, _ = _one_pass(paths, forward, first_rows(x, 1))
-        first = zip(recorder.calls, recorder.inputs, strict=True)
-        sites = tuple(
-            DropoutSite(path, kind, p, shape, call, None, dtype)
-            for call, ((path, kind, p, dtype), (shape, _)) in enumerate(first)
-            if p
-        )
-        return Probe(sites, 0, 0, 0, any(written), varies=True), *outputs
-    sites = _sites(fewer, more)
-    if None in sites:  # rows that look alike: tell them apart by noise
-        fewer, more, *_ = _two_passes(paths, forward, map_tensors(noisy, first_rows(x, 3)))
-        sites = _sites(fewer, more, take_first=True)
+    own = first_rows(rows, 3)
+    versions = _versions(own)
+    more, three = _one_pass(paths, forward, own)
+    fewer, two = _one_pass(paths, forward, first_rows(rows, 2))
+    random = more.draws and fewer.draws
+    if random:
+        with forked_generators():
+            seed_generators(0)
+            more, three = _one_pass(paths, forward, first_rows(rows, 3))
+            seed_generators(0)
+            fewer, two = _one_pass(paths, forward, first_rows(rows, 2))
+    seen = _sites(fewer, more)
+    if seen is not None and None in seen:  # rows that look alike
+        seen = _sites_of_unlike_rows(paths, forward, rows) or seen
+    sites = tuple(site for site in seen or () if site is not None)
+    tied = len(sites) < len(seen or ())
+    varies = seen is None or tied
+    if varies:
+        sites = _sites_of_one_row(paths, forward, rows)
     before, masked, after = (size // 3 for size in more.widest.values())
-    return Probe(sites, before, masked, after, any(written)), *outputs
+    written, asks = _versions(own) != versions, bool(more.answers)
+    found = Probe(sites, before, masked, after, written, asks, random, varies, tied)
+    return found, two, three
+
+
+def _versions(rows: Any) -> list[int]:
+    versions: list[int] = []
+    map_tensors(lambda t: versions.append(t._version), rows)
+    return versions
 
 
 def _one_pass(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], rows: Any) -> tuple:
     """Pass some rows without dropout."""
-    recorder = Recorder(paths)
-    with InterceptDropout(recorder.on_dropout, recorder.on_result):
-        return recorder, forward(rows)
+    recorder, numbers = Recorder(paths), numbers_of_others()
+    with InterceptDropout(recorder.on_dropout, recorder.on_answer, recorder.on_result):
+        output = forward(rows)
+    recorder.draws |= numbers_of_others() != numbers
+    return recorder, output
 
 
-def _two_passes(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], rows: Any) -> tuple:
-    """Pass two of three rows, then all of them, without dropout."""
-    fewer, two = _one_pass(paths, forward, first_rows(rows, 2))
-    more, three = _one_pass(paths, forward, rows)
-    return fewer, more, two, three
+Sites = tuple[DropoutSite | None, ...] | None
 
 
-def _calls_vary(
-    fewer: "Recorder", more: "Recorder", paths: dict, forward: Callable, rows: Any
-) -> bool:
-    """Return whether the dropout calls depend on the values of the input."""
-    if fewer.calls != more.calls or more.asks_in_a_loop:
-        return True
-    if not more.asked:  # the code cannot know the values
-        return False
-    each = (map_tensors(partial(torch.narrow, dim=0, start=i, length=1), rows) for i in range(3))
-    return any(_one_pass(paths, forward, row)[0].calls != more.calls for row in each)
+def _sites_of_unlike_rows(paths: dict, forward: Callable, rows: Any) -> Sites:
+    """Describe the dropout calls by rows with noise."""
+    unlike = map_tensors(unlike_rows, rows)
+    try:
+        more, _ = _one_pass(paths, forward, first_rows(unlike, 3))
+        fewer, _ = _one_pass(paths, forward, first_rows(unlike, 2))
+    except Exception:  # noise is no input that the module must take
+        return None
+    return _sites(fewer, more)
 
 
-# The functions by which code gets at the values of a tensor, to decide on them.
-_VALUES = {
-    *(Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.__array__),
-    *(Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.equal, Tensor.allclose),
-    *(Tensor.is_nonzero, torch.is_nonzero, torch.equal, torch.allclose),
-}
-
-
-def _place() -> tuple:
-    """Name the line of code that is running, and those that called it."""
-    place = []
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        place.append((frame.f_code, frame.f_lineno, id(frame.f_locals.get("self"))))
-        frame = frame.f_back
-    return tuple(place)
-
-
-def noisy(x: Tensor) -> Tensor:
-    """Add normal noise to x, the same at each call; whole numbers are left as they are."""
-    if not x.is_floating_point():
-        return x
-    noise = np.random.default_rng(0).normal(size=x.shape)
-    return x + torch.from_numpy(noise).to(x)
-
-
-def _sites(fewer: "Recorder", more: "Recorder", take_first: bool = False) -> tuple:
-    """Describe the dropout calls; None for one whose rows cannot be told from something else."""
-    calls = enumerate(zip(more.calls, fewer.inputs, more.inputs, strict=True))
+def _sites_of_one_row(paths: dict, forward: Callable, rows: Any) -> tuple[DropoutSite, ...]:
+    recorder, _ = _one_pass(paths, forward, first_rows(rows, 1))
+    calls = enumerate(zip(recorder.calls, recorder.inputs, strict=True))
     return tuple(
-        _site(call, about, few, many, take_first) for call, (about, few, many) in calls if about[2]
+        DropoutSite(path, kind, p, shape, call, None, dtype)
+        for call, ((path, kind, p, dtype), (shape, _)) in calls
+        if p
     )
 
 
-def _site(
-    call: int, about: tuple, fewer: tuple, more: tuple, take_first: bool
-) -> DropoutSite | None:
-    """Find the axis of the rows in the inputs that two and three rows gave."""
-    path, kind, p, dtype = about
-    (few, x2), (shape, x3) = fewer, more
-    rows = [axis for axis, sizes in enumerate(zip(few, shape, strict=True)) if len({*sizes}) > 1]
-    if not rows:
-        return DropoutSite(path, kind, p, shape, call, None, dtype)
-    axis = rows[0]
-    splits = [] if shape[axis] == 3 else _splits_of_rows(axis, x2, x3)
-    if len(splits) > 1 and not take_first:
+def _sites(fewer: Recorder, more: Recorder) -> Sites:
+    """Describe the dropout calls that two and three rows gave.
+
+    None in the place of a call means that its rows look alike; in the place of all calls, that
+    the calls depend on the rows, or that the axis of the rows cannot be told.
+    """
+    if fewer.calls != more.calls:
         return None
-    split = splits[0] if splits else None
-    if len(rows) > 1 or (shape[axis] != 3 and split is None):
-        raise NotImplementedError(
-            "each dropout must see its rows on one axis, alone or beside one other. Got the shapes "
-            f"{few} for 2 rows and {shape} for 3 in the submodule {path!r}. "
-            "Move the dropout to where the rows are an axis of their own."
-        )
-    if split is not None:
-        sizes = tuple(3 if size == -1 else size for size in split[1])
-        shape = (*shape[:axis], *sizes, *shape[axis + 1 :])
-        axis += split[1].index(-1)
-    mask_shape = tuple(1 if a == axis else size for a, size in enumerate(shape))
-    return DropoutSite(path, kind, p, mask_shape, call, axis, dtype, split)
+    sites: list[DropoutSite | None] = []
+    calls = enumerate(zip(more.calls, fewer.inputs, more.inputs, strict=True))
+    for call, (about, few, many) in calls:
+        path, kind, p, dtype = about
+        if p == 0:
+            continue
+        places = _places_of_rows(few, many)
+        if not places:
+            return None
+        mask, axis, split = places[0]
+        site = DropoutSite(path, kind, p, mask, call, axis, dtype, split)
+        sites.append(site if len(places) == 1 else None)
+    return tuple(sites)
+
+
+# The shape of the mask, the axis of the rows and, if they share it, how it is to be split.
+Place = tuple[tuple[int, ...], int | None, tuple[int, tuple[int, int]] | None]
+
+
+def _places_of_rows(few: tuple, many: tuple) -> list[Place]:
+    """Find the axis of the rows in the inputs that two and three rows gave to a dropout call."""
+    (shape2, x2), (shape3, x3) = few, many
+    if len(shape2) != len(shape3):
+        return []
+    axes = [
+        axis for axis, (two, three) in enumerate(zip(shape2, shape3, strict=True)) if two != three
+    ]
+    if not axes:
+        return [(shape3, None, None)]
+    axis, *others = axes
+    if others:
+        return []
+    before, after = shape3[:axis], shape3[axis + 1 :]
+    if (shape2[axis], shape3[axis]) == (2, 3):
+        return [((*before, 1, *after), axis, None)]
+    places: list[Place] = []
+    for split in _splits_of_rows(axis, x2, x3):
+        sizes = tuple(1 if size == -1 else size for size in split[1])
+        places.append(((*before, *sizes, *after), axis + split[1].index(-1), split))
+    return places
 
 
 def _splits_of_rows(axis: int, x2: Tensor, x3: Tensor) -> list[tuple[int, tuple[int, int]]]:
@@ -224,7 +241,8 @@ def _splits_of_rows(axis: int, x2: Tensor, x3: Tensor) -> list[tuple[int, tuple[
     for sizes in ((-1, length), (length, -1)):
         two, three = x2.unflatten(axis, sizes), x3.unflatten(axis, sizes)
         three = three.narrow(axis + sizes.index(-1), 0, 2)
-        if torch.allclose(two, three, rtol=1e-3, atol=1e-5, equal_nan=True):
+        size = three.abs().nan_to_num(0, 0, 0).max().item()
+        if torch.allclose(two, three, rtol=0, atol=1e-3 * size, equal_nan=True):
             splits.append((axis, sizes))
     return splits
 
@@ -274,7 +292,7 @@ def missed_dropouts(
                 for part in paths:
                     part.training = training or isinstance(part, extra)
                 recorder = _DrawRecorder(paths)
-                with InterceptDropout(recorder.on_dropout, recorder.on_result):
+                with InterceptDropout(recorder.on_dropout, on_result=recorder.on_result):
                     forward(copy, first_rows(x, 2))
                 calls.append(Counter(call for call in recorder.calls if call[2] > 0))
                 drawers.append(set(recorder.drawers))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["count_rows", "first_rows", "gather_rows", "map_tensors"]
+__all__ = ["count_rows", "first_rows", "gather_rows", "map_tensors", "some_rows"]
 
 
 def map_tensors(func: Callable[[Tensor], Any], x: Any) -> Any:
@@ -35,6 +35,12 @@ def count_rows(x: Any) -> int:
 def first_rows(x: Any, n_rows: int) -> Any:
     """Copy n_rows rows of x, from the first on, round and round if x has fewer."""
     return map_tensors(lambda t: t[torch.arange(n_rows, device=t.device) % len(t)], x)
+
+
+def some_rows(x: Any, n_rows: int) -> Any:
+    """Copy n_rows rows from all over x, round and round if x has fewer."""
+    step = max(1, count_rows(x) // n_rows)
+    return map_tensors(lambda t: t[torch.arange(n_rows, device=t.device) * step % len(t)], x)
 
 
 def gather_rows(

@@ -7,8 +7,8 @@ against it.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ._deferred import by_thinning, by_weights
 from ._in_place import WriteOnCopies
-from ._intercept import InterceptDropout, masked_pass
+from ._intercept import InterceptDropout, PlannedCalls, masked_pass
 from ._masks import (
     KINDS,
     SEEDS,
@@ -30,26 +30,34 @@ from ._masks import (
     mask_shape,
     take_draws,
 )
-from ._rows import count_rows, first_rows, map_tensors
+from ._questions import Answer
+from ._randomness import seed_generators
+from ._rows import count_rows, map_tensors
 
-__all__ = ["STRATEGIES", "Forward", "agree", "agreeing_strategies", "row_by_row", "thinning_pays"]
+__all__ = ["STRATEGIES", "Forward", "one_by_one", "thinning_pays"]
 
 Forward = Callable[[Any], Tensor]
 Sites = tuple[DropoutSite, ...]
+Answers = Sequence[Answer] | None
 
 
-def _by_vmap(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
+def _by_vmap(
+    forward: Forward, x: Any, masks: Masks, sites: Sites, answers: Answers = None
+) -> Tensor:
     """Map over the masks; what comes before the first dropout is computed once."""
+    n_rows = count_rows(x)
 
     def all_draws(masks: Masks) -> Tensor:
         with WriteOnCopies(next(iter(masks.values()))[0]) as mode:
-            output = masked_pass(forward, x, masks, sites)
+            output = masked_pass(forward, x, masks, PlannedCalls(sites, [n_rows], answers))
         return mode.replaced(output)
 
     return torch.vmap(all_draws)(masks)
 
 
-def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
+def _by_fold(
+    forward: Forward, x: Any, masks: Masks, sites: Sites, answers: Answers = None
+) -> Tensor:
     """Repeat the rows once per draw and run one pass over all of them."""
     n_draws, n_rows = count_draws(masks), count_rows(x)
     repeated = map_tensors(lambda t: t.repeat(n_draws, *[1] * (t.ndim - 1)), x)
@@ -57,7 +65,8 @@ def _by_fold(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
         site.call: tuple(_fold_mask(part, site, n_rows) for part in masks[site.call])
         for site in sites
     }
-    return masked_pass(forward, repeated, folded, sites).unflatten(0, (n_draws, n_rows))
+    calls = PlannedCalls(sites, [n_draws * n_rows], answers)
+    return masked_pass(forward, repeated, folded, calls).unflatten(0, (n_draws, n_rows))
 
 
 def _fold_mask(mask: Tensor, site: DropoutSite, n_rows: int) -> Tensor:
@@ -67,32 +76,40 @@ def _fold_mask(mask: Tensor, site: DropoutSite, n_rows: int) -> Tensor:
     return mask.movedim(0, axis).repeat_interleave(n_rows, dim=axis).squeeze(axis + 1)
 
 
-def _by_loop(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
+def _by_loop(
+    forward: Forward, x: Any, masks: Masks, sites: Sites, answers: Answers = None
+) -> Tensor:
     """Run one pass per draw."""
-    draws = []
+    n_rows, draws = count_rows(x), []
     for t in range(count_draws(masks)):
-        _seed_torch(masks, t)
-        draws.append(masked_pass(forward, x, take_draws(masks, t), sites))
+        _seed(masks, t)
+        calls = PlannedCalls(sites, [n_rows], answers)
+        draws.append(masked_pass(forward, x, take_draws(masks, t), calls))
     return torch.stack(draws)
 
 
-def _seed_torch(masks: Masks, t: int) -> None:
-    """Seed torch for a draw, if there are modules that draw by themselves."""
+def _seed(masks: Masks, t: int) -> None:
+    """Seed the generators for a draw, if there are modules that draw by themselves."""
     if SEEDS in masks:
-        torch.manual_seed(int(masks[SEEDS][0][t]))
+        seed_generators(int(masks[SEEDS][0][t]))
 
 
-def row_by_row(
-    forward: Forward, x: Any, n_draws: int, seed: int, device: torch.device, seeds: bool = False
+def one_by_one(
+    forward: Forward,
+    parts: Iterable[Any],
+    n_draws: int,
+    seed: int,
+    device: torch.device,
+    seeds: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield the draws for one row after the other: each makes the dropout calls that it needs.
+    """Run one pass per part of the input and draw, with masks for the calls that each pass makes.
 
     Parameters
     ----------
     forward : callable
         Returns the output for an input.
-    x : Tensor, mapping or sequence of Tensor
-        The input.
+    parts : iterable of Tensor, mapping or sequence of Tensor
+        The parts, such as single rows.
     n_draws : int
         Number of draws.
     seed : int
@@ -104,83 +121,64 @@ def row_by_row(
 
     Yields
     ------
-    Tensor of shape (n_draws, 1, ...)
-        The draws for the next row.
+    Tensor of shape (n_draws, n_rows, ...)
+        The draws for the rows of the next parts.
     """
-    masks_of = cache(partial(draw_mask, n_draws=n_draws, seed=seed, device=device))
     before_each = draw_masks((), n_draws, seed, device, seeds)
-    for i in range(count_rows(x)):
-        row = map_tensors(partial(torch.narrow, dim=0, start=i, length=1), x)
-        own_pass = partial(_own_pass, forward, row, masks_of, before_each)
-        yield torch.stack([own_pass(t) for t in range(n_draws)])
+    for some in _batched(parts, _AT_ONCE):
+        draws = (_one_draw(forward, some, seed, device, before_each, t) for t in range(n_draws))
+        yield torch.stack([*draws])
 
 
-def _own_pass(forward: Forward, row: Any, masks_of: Callable, before: Masks, t: int) -> Tensor:
-    """Run one pass of one row, with masks for each dropout call that it makes."""
+def _one_draw(
+    forward: Forward, parts: list, seed: int, device: torch.device, before: Masks, t: int
+) -> Tensor:
+    """Run one pass of each part, with the masks of one draw."""
+
+    @cache
+    def mask_of(site: DropoutSite) -> Mask:
+        return tuple(part[0] for part in draw_mask(site, 1, seed, device, first=t))
+
+    outputs = []
+    for part in parts:
+        _seed(before, t)
+        outputs.append(_own_pass(forward, part, mask_of))
+    return torch.cat(outputs)
+
+
+# Parts for which the masks of a draw are made once.
+_AT_ONCE = 32
+
+
+def _batched(parts: Iterable[Any], size: int) -> Iterator[list]:  # itertools has it from 3.12 on
+    parts = iter(parts)
+    while some := [*itertools.islice(parts, size)]:
+        yield some
+
+
+def _own_pass(forward: Forward, row: Any, mask_of: Callable[[DropoutSite], Mask]) -> Tensor:
+    """Run one pass, with a mask for each dropout call that it makes."""
     calls = itertools.count()
 
     def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
         call = next(calls)
         if p == 0:
             return None
-        site = DropoutSite("", KINDS[func], p, mask_shape(func, x), call, None, dtype_name(x))
-        return tuple(part[t] for part in masks_of(site))
+        shape = mask_shape(func, x)
+        return mask_of(DropoutSite("", KINDS[func], p, shape, call, None, dtype_name(x)))
 
-    _seed_torch(before, t)
     with InterceptDropout(on_dropout):
         return forward(row)
 
 
-STRATEGIES: dict[str, Callable[[Forward, Any, Masks, Sites], Tensor]] = {
+# Each is called with (forward, x, masks, sites) and, optionally, the answers that must be got.
+STRATEGIES: dict[str, Callable[..., Tensor]] = {
     "weights": by_weights,
     "thinned": by_thinning,
     "vmap": _by_vmap,
     "fold": _by_fold,
     "loop": _by_loop,
 }
-
-
-def agreeing_strategies(
-    forward: Forward, x: Any, sites: Sites, device: torch.device
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Find the strategies to use: those that give what the loop gives for a few draws.
-
-    Parameters
-    ----------
-    forward : callable
-        Returns the output for an input.
-    x : Tensor, mapping or sequence of Tensor
-        The input; three of its rows are used.
-    sites : tuple of DropoutSite
-        The dropout calls.
-    device : torch.device
-        Where the module is.
-
-    Returns
-    -------
-    tuple of str
-        The first strategy that agrees; after ``"weights"`` also ``"thinned"`` if it agrees.
-    dict
-        For each strategy that was tried and refused, the reason.
-    """
-    rows = first_rows(x, 3)
-    masks = draw_masks(sites, 2, 0, device)
-    expected = _by_loop(forward, rows, masks, sites)
-    agreeing: list[str] = []
-    refused: dict[str, str] = {}
-    for name, strategy in STRATEGIES.items():
-        if agreeing and name != "thinned":
-            break
-        try:
-            actual = strategy(forward, rows, masks, sites)
-        except Exception as error:  # whatever a strategy cannot do, the loop can
-            refused[name] = str(error).strip().partition("\n")[0] or type(error).__name__
-            continue
-        if agree(actual, expected):
-            agreeing.append(name)
-        else:
-            refused[name] = "its draws were not those of the loop"
-    return tuple(agreeing) or ("loop",), refused
 
 
 def thinning_pays(site: DropoutSite, n_rows: int) -> bool:
@@ -199,12 +197,3 @@ def thinning_pays(site: DropoutSite, n_rows: int) -> bool:
 _LEAST_ROWS, _LEAST_IMAGES = 100, 20
 _LEAST_SAVED = 64
 _BLOCK, _MOST_BLOCKS = 16, 0.75
-
-
-def agree(actual: Tensor, expected: Tensor) -> bool:
-    """Return whether two results are equal up to rounding."""
-    tolerance = torch.finfo(expected.dtype).eps ** 0.5
-    size = expected.abs().nan_to_num(0, 0, 0).max().item()
-    return actual.shape == expected.shape and torch.allclose(
-        actual, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True
-    )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Function
+from nets import Function, kept
 from torch import nn
 from torch.testing import assert_close
 
@@ -51,13 +51,6 @@ WAYS = {
 }
 # Only double precision's own rounding is between a value and its formula.
 exact = partial(assert_close, rtol=1e-14, atol=1e-14)
-
-
-def kept(mask_shape, p, n_draws, seed=0, call=0):
-    """The 0-1 masks that the design promises."""
-    generator = np.random.default_rng([seed, call])
-    keep = generator.random((n_draws, *mask_shape), dtype=np.float32) >= p
-    return torch.from_numpy(keep).double()
 
 
 def thinned(x, kind, p, keep):
@@ -315,10 +308,12 @@ def test_rows_that_share_an_axis_with_something_else_share_the_mask_too(strategy
     exact(sample(rows_last, x, 5, strategy=strategy), expected)
 
 
-def test_rows_on_two_axes_are_refused_by_name():
-    net = nn.Sequential(Function(lambda x: x @ x.T), nn.Dropout(0.5))
-    with pytest.raises(NotImplementedError, match=r"\(2, 2\) for 2 rows .* in the submodule '1'"):
-        sample(net, torch.ones(5, 4), 5)
+def test_rows_on_two_axes_are_drawn_together_and_said():
+    net = nn.Sequential(Function(lambda x: x @ x.T), nn.Dropout(0.3))
+    x = torch.randn(5, 4).double()
+    with pytest.warns(UserWarning, match="must not depend on the other rows"):
+        draws = sample(net, x, 5)
+    exact(draws, x @ x.T * kept((5, 5), 0.3, 5) / 0.7)
 
 
 def test_the_sites_say_where_each_dropout_is_and_what_it_does():

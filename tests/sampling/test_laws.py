@@ -16,8 +16,8 @@ from zoo_of_sequences import ZOO, padded, sequence
 
 from sk_mcdropout import dropout_sites, mean_and_std, sample
 from sk_mcdropout.sampling import STRATEGIES
+from sk_mcdropout.sampling._choice import agree
 from sk_mcdropout.sampling._rows import map_tensors
-from sk_mcdropout.sampling._strategies import agree
 
 P = 0.4
 CASES = [(name, way) for name, net in ZOO.items() for way in (*STRATEGIES, "auto")]
