@@ -19,12 +19,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from ._composites import COMPOSITES, rate_of
 from ._intercept import Call, check_calls
 from ._masks import KINDS, DropoutSite, Mask
+from ._modes import Mode
 from ._rows import count_rows
 
 __all__ = ["by_thinning", "by_weights"]
@@ -111,7 +111,7 @@ class _StandIn(Tensor):
 _MAY_HOLD = (_StandIn, list, tuple, dict)
 
 
-class _Defer(TorchFunctionMode):
+class _Defer(Mode):
     """Put off what can be put off; give everything else its values."""
 
     def __init__(

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from ._composites import COMPOSITES, rate_of
 from ._masks import KINDS, DropoutSite, Mask, Masks, fit_mask
+from ._modes import Mode
 
 __all__ = ["Call", "CallsChanged", "InterceptDropout", "check_calls", "masked_pass"]
 
 
-class InterceptDropout(TorchFunctionMode):
+class InterceptDropout(Mode):
     """Send each dropout call to ``on_dropout``, which returns its mask or None.
 
     Parameters

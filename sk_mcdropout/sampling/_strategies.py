@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ._deferred import by_thinning, by_weights
+from ._eval_mode import seed_generators
 from ._intercept import InterceptDropout, masked_pass
 from ._masks import (
     KINDS,
@@ -64,15 +65,15 @@ def _by_loop(forward: Forward, x: Any, masks: Masks, sites: Sites) -> Tensor:
     """Run one pass per draw."""
     draws = []
     for t in range(count_draws(masks)):
-        _seed_torch(masks, t)
+        _seed(masks, t)
         draws.append(masked_pass(forward, x, take_draws(masks, t), sites))
     return torch.stack(draws)
 
 
-def _seed_torch(masks: Masks, t: int) -> None:
-    """Seed torch for a draw, if there are modules that draw by themselves."""
+def _seed(masks: Masks, t: int) -> None:
+    """Seed the generators for a draw, if there are modules that draw by themselves."""
     if SEEDS in masks:
-        torch.manual_seed(int(masks[SEEDS][0][t]))
+        seed_generators(int(masks[SEEDS][0][t]))
 
 
 def row_by_row(
@@ -119,7 +120,7 @@ def _own_pass(forward: Forward, row: Any, masks_of: Callable, before: Masks, t: 
         site = DropoutSite("", KINDS[func], p, mask_shape(func, x), call, None, dtype_name(x))
         return tuple(part[t] for part in masks_of(site))
 
-    _seed_torch(before, t)
+    _seed(before, t)
     with InterceptDropout(on_dropout):
         return forward(row)
 
