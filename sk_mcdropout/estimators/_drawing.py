@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from sk_mcdropout.nn import regularised_parameters
 from sk_mcdropout.sampling import (
     Draws,
+    alone_with,
     evaluating,
     first_rows,
     forked_generators,
@@ -71,6 +72,29 @@ class DrawingNet(NeuralNet):
         if not training:
             params.setdefault("generator", torch.Generator())
         return batch_loader(dataset, params)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Make the steps of one epoch, as skorch does; no thread draws from the net within a step.
+
+        Parameters
+        ----------
+        iterator : iterable or None
+            The batches.
+        training : bool
+            Whether the steps are of training.
+        prefix : str
+            Where in the history the losses go.
+        step_fn : callable
+            Makes one step.
+        **fit_params : dict
+            Passed to ``step_fn``.
+        """
+
+        def step(batch, **params):
+            with alone_with(*self._torch_modules()):
+                return step_fn(batch, **params)
+
+        super().run_single_epoch(iterator, training, prefix, step, **fit_params)
 
     def forward_iter(self, X, training=False, device="cpu"):
         """Yield the outputs batch by batch, in the order of the rows.
@@ -153,7 +177,7 @@ class DrawingNet(NeuralNet):
         return Draws(
             self.module_,
             batches,
-            forward=self._forward,
+            forward=partial(self._forward_of, self.module_),
             held=tuple(self._torch_modules()),
             extra_dropout=self.extra_dropout,
             plans=plans.setdefault(self.variational_rnn, {}),
@@ -172,14 +196,18 @@ class DrawingNet(NeuralNet):
         """Forget what was found out about the module, which has changed."""
         self.__dict__["_plans"] = {}
 
-    @property
-    def _forward(self) -> Any:
-        """The forward pass of one batch, with all that a subclass or skorch overrides."""
+    def _forward_of(self, module: nn.Module, x: Any) -> Any:
+        """Run the forward pass of one batch, with all that a subclass or skorch overrides."""
+        if self.module_ is not module:
+            raise RuntimeError(
+                "the net must not be made anew while it predicts. Got another module than when "
+                "the prediction began, of a `fit` or `set_params`. Predict anew."
+            )
         if type(self).forward_iter is not DrawingNet.forward_iter:
-            return lambda x: torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
+            return torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
         if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
-            return self.infer
-        return lambda x: self._alone().evaluation_step((x, None), training=False)
+            return self.infer(x)
+        return self._alone().evaluation_step((x, None), training=False)
 
     def _alone(self) -> Any:
         """Return the net past skorch's mix-in for accelerate.

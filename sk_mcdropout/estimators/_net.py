@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
-from sk_mcdropout.sampling import first_rows
+from sk_mcdropout.sampling import alone_with, first_rows
 
 from ._drawing import DrawingNet
 from ._endings import check_finite, is_early_stop, state_of
@@ -136,27 +136,16 @@ class MCDropoutNet(SettableNet, DrawingNet):
     ) -> Self:
         before = self.__dict__.copy()
         weights = self._weights_of_the_user() if start else {}
-        try:
-            check_components(self)
-            self._check_params()
-            self.__dict__.pop("_made_anew", None)
-            if start:
-                for name in ("history_", "n_features_in_", "feature_names_in_"):
-                    self.__dict__.pop(name, None)
-            X, y = self._check_training_data(X, y, start, sample_weight)
-            if start:
-                self._learn_widths(X)
-                self.initialize()
-            X = cast(X, self.module_)
-            self._before_training(X, y, start, fit_params)
-            forget_warnings(self)
-        except BaseException:
-            self._put_back(before)
-            raise
-        self._interrupted = False
+        with alone_with(self):
+            try:
+                X, y = self._prepare(X, y, start, fit_params, sample_weight)
+            except BaseException:
+                self._put_back(before)
+                raise
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
-        self._set_training(False)
+        with alone_with(*self._torch_modules()):
+            self._set_training(False)
         try:
             check_finite(self.module_, self.history, self.callbacks_)
             self._after_training(X, y, start, fit_params)
@@ -165,6 +154,26 @@ class MCDropoutNet(SettableNet, DrawingNet):
                 self._put_back(before, weights)
             raise
         return self
+
+    def _prepare(
+        self, X: Any, y: Any, start: bool, fit_params: dict[str, Any], sample_weight: Any
+    ) -> tuple[Any, Any]:
+        """Check all that is given, and make the net; return the data to train on."""
+        check_components(self)
+        self._check_params()
+        self.__dict__.pop("_made_anew", None)
+        if start:
+            for name in ("history_", "n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+        X, y = self._check_training_data(X, y, start, sample_weight)
+        if start:
+            self._learn_widths(X)
+            self.initialize()
+        X = cast(X, self.module_)
+        self._before_training(X, y, start, fit_params)
+        forget_warnings(self)
+        self._interrupted = False
+        return X, y
 
     def _weights_of_the_user(self) -> dict[str, Tensor]:
         """Return copies of the weights of a module of the user that is itself trained."""

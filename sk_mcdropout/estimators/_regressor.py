@@ -17,7 +17,7 @@ from sk_mcdropout.predictive import (
     PredictiveDistribution,
     likeliest_noise,
 )
-from sk_mcdropout.sampling import warn
+from sk_mcdropout.sampling import alone_with, warn
 
 from ._batches import BatchDataset
 from ._held_out import Interrupted, check_folds, draws_by_folds, draws_on
@@ -316,7 +316,10 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
 
     def _predictive(self, X, noise=True, spread=True):
         """Return the predictive distribution of inputs that were not validated yet."""
-        X = self._check_inputs(X)
+        with alone_with(self):  # not while a fit in another thread makes the net anew
+            return self._predictive_of(self._check_inputs(X), noise, spread)
+
+    def _predictive_of(self, X, noise, spread):
         likelihood = self._likelihood(noise)
         if "forward_iter" in vars(self):
             # A scoring callback of skorch has put the outputs of the validation pass here.

@@ -9,8 +9,9 @@ For users of plain torch:
 For the other packages:
 
 - `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
-- `forked_generators`: torch's global generators, seeded for a while
+- `forked_generators`: the global random generators, seeded for a while
 - `evaluating`: modules held in eval mode for a while
+- `alone_with`: modules kept from other threads for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `first_rows`: a few rows of any input
 - `warn`: a warning at the line of the user
@@ -18,7 +19,7 @@ For the other packages:
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
-from ._eval_mode import evaluating, forked_generators
+from ._eval_mode import alone_with, evaluating, forked_generators
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
@@ -29,6 +30,7 @@ __all__ = [
     "STRATEGIES",
     "Draws",
     "DropoutSites",
+    "alone_with",
     "cov_over_draws",
     "dropout_sites",
     "evaluating",

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+
+from ._modes import Mode, tidy_modes
 
 __all__ = ["COMPOSITES", "one_mask_for_all_steps", "rate_of"]
 
@@ -115,7 +116,7 @@ COMPOSITES: dict[Callable, Callable] = {
 }
 
 
-class _OneMaskForAllSteps(TorchFunctionMode):
+class _OneMaskForAllSteps(Mode):
     """Run recurrent nets with one mask for all time steps, in training and, if seen, in eval."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -155,7 +156,7 @@ def one_mask_for_all_steps(module: nn.Module) -> Iterator[None]:
             "`variational_rnn` must be False for a module without dropout inside of a recurrent "
             "net: an `nn.LSTM`, `nn.GRU` or `nn.RNN` of several layers. Got True. Leave it out."
         )
-    with _OneMaskForAllSteps():
+    with tidy_modes(), _OneMaskForAllSteps():
         yield
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from ._composites import COMPOSITES, rate_of
 from ._in_place import Replaced
 from ._intercept import PlannedCalls
 from ._masks import KINDS, Mask
+from ._modes import Mode
 from ._nodes import Captured, Layer, Node, all_units, by_image, kept_units, shape_after
 from ._questions import Answer, is_question
 from ._rows import count_rows
@@ -87,7 +87,7 @@ class _StandIn(Tensor):
 _MAY_HOLD = (_StandIn, list, tuple, dict)
 
 
-class _Defer(TorchFunctionMode):
+class _Defer(Mode):
     """Put off what can be put off; give everything else its values."""
 
     def __init__(

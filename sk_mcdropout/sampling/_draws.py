@@ -1,7 +1,7 @@
 """The Monte-Carlo draws of a module for some rows, reduced chunk by chunk."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ._chunks import chunks, has_effect
-from ._eval_mode import evaluating, forked_generators
+from ._eval_mode import evaluating, forked_generators, parts_of
 from ._intercept import CallsChanged
 from ._plan import DropoutSites, Plan, call, kind_of_input, make_plan, warn_if_not_random
 from ._rows import count_rows, gather_rows, map_tensors
@@ -121,9 +121,14 @@ class Draws:
             plan = self._plan(next(iter(self.batches())))
             return DropoutSites(plan.sites, plan.strategies, plan.refused)
 
-    def evaluating(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
         """Hold the modules in eval mode, without gradients, as while the draws are made."""
-        return evaluating(self.module, *self.held, extra_dropout=self.extra_dropout)
+        modules = self.module, *self.held
+        drawing = [part for part in parts_of(*modules) if isinstance(part, self.extra_dropout)]
+        forked = forked_generators() if drawing else nullcontext()
+        with forked, evaluating(*modules, in_training=drawing):
+            yield
 
     def _reduced(
         self, x: Any, start: int, function: Reducer, spread: bool, progress: Any

@@ -1,27 +1,32 @@
-"""Hold modules in eval mode and torch's generators for a while, and put both back."""
+"""Hold modules in eval mode and the random generators for a while, and put them back."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import random
+import re
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "forked_generators", "parts_of"]
+from ._kept import Kept, set_mode
+from ._modes import tidy_modes
+from ._turns import ALONE, Hold, hold, others_running
 
-# The generators are those of all threads: one at a time may hold them.
-_generators_lock = threading.RLock()
+__all__ = ["alone_with", "evaluating", "forked_generators", "parts_of", "seed_generators"]
 
 
-@contextmanager
-def forked_generators(seed: int | None = None) -> Iterator[None]:
-    """Fork torch's global random generators, optionally with a seed.
+def forked_generators(seed: int | None = None) -> AbstractContextManager[None]:
+    """Fork the global random generators of torch, numpy and Python, optionally with a seed.
+
+    One thread at a time can have this; others wait.
 
     Parameters
     ----------
     seed : int, optional
-        Seed of the generators of the CPU and, where CUDA is in use, of all GPUs.
+        Seed of the generators, below 2**32; those of all GPUs too, where CUDA is in use.
 
     Examples
     --------
@@ -33,22 +38,59 @@ def forked_generators(seed: int | None = None) -> Iterator[None]:
     >>> torch.equal(torch.get_rng_state(), before)
     True
     """
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
-    with (
-        _generators_lock,
-        torch.random.fork_rng(range(torch.cuda.device_count()) if on_gpu else []),
-    ):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                torch.cuda.manual_seed_all(seed)
-        yield
+    return hold(_Generators(seed))
 
 
-# Several threads may sample one module, or modules that share a part: the first to come puts
-# it in eval mode, the last to leave puts it back.
-_lock = threading.Lock()
-_in_use: dict[nn.Module, list] = {}
+def seed_generators(seed: int) -> None:
+    """Seed the generators of torch, on the CPU and where CUDA is in use, of numpy and of Python."""
+    torch.default_generator.manual_seed(seed)
+    if _on_gpu():
+        torch.cuda.manual_seed_all(seed)
+    np.random.seed(seed)  # noqa: NPY002 - modules and datasets may draw from this state
+    random.seed(seed)
+
+
+class _Generators(Hold):
+    """The generators; what they were outside, and, while others have them, what they were here."""
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__({"generators": ALONE})
+        self.seed = seed
+        self.outside: tuple | None = None
+        self.inside: tuple | None = None
+
+    def take(self) -> None:
+        if self.outside is not None:
+            return
+        self.outside = _states()
+        if self.inside is not None:
+            _set_states(*self.inside)
+        elif self.seed is not None:
+            seed_generators(self.seed)
+
+    def give(self) -> None:
+        if self.outside is None:
+            return
+        self.inside = _states()
+        _set_states(*self.outside)
+        self.outside = None
+
+
+def _states() -> tuple:
+    on_gpus = torch.cuda.get_rng_state_all() if _on_gpu() else None
+    return torch.get_rng_state(), on_gpus, np.random.get_state(), random.getstate()  # noqa: NPY002
+
+
+def _set_states(torch_state: Any, on_gpus: Any, numpy_state: Any, python_state: Any) -> None:
+    torch.set_rng_state(torch_state)
+    if on_gpus is not None:
+        torch.cuda.set_rng_state_all(on_gpus)
+    np.random.set_state(numpy_state)  # noqa: NPY002
+    random.setstate(python_state)
+
+
+def _on_gpu() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
 def parts_of(*modules: nn.Module) -> list[nn.Module]:
@@ -63,17 +105,39 @@ def parts_of(*modules: nn.Module) -> list[nn.Module]:
     return list(parts)
 
 
+def alone_with(*things: Any) -> AbstractContextManager[None]:
+    """Keep other threads from sampling, or training, modules for a while.
+
+    Parameters
+    ----------
+    *things : nn.Module or object
+        The modules, with all their submodules; anything else is held by itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.sampling import alone_with
+    >>> net = torch.nn.Linear(2, 1)
+    >>> with alone_with(net):
+    ...     net(torch.ones(3, 2)).sum().backward()
+    """
+    modules = [thing for thing in things if isinstance(thing, nn.Module)]
+    return hold(Hold(dict.fromkeys([*things, *parts_of(*modules)], ALONE)))
+
+
 @contextmanager
-def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Iterator[None]:
-    """Hold modules in eval mode, without gradients; put back their own modes after.
+def evaluating(*modules: nn.Module, in_training: Collection[nn.Module] = ()) -> Iterator[None]:
+    """Hold modules in eval mode, without gradients; put back modes and attributes after.
+
+    Threads may hold modules in the same modes side by side; one that wants other modes waits. In
+    one thread modules may be held in other modes inside, and the outer modes come back.
 
     Parameters
     ----------
     *modules : nn.Module
         The modules; all their submodules are held too.
-    extra_dropout : tuple of class
-        The classes whose instances are held in training mode instead. What torch's generators
-        give in the meantime is put back after; one thread at a time can have this.
+    in_training : collection of nn.Module
+        Those of them that are held in training mode instead.
 
     Examples
     --------
@@ -86,43 +150,71 @@ def evaluating(*modules: nn.Module, extra_dropout: tuple[type, ...] = ()) -> Ite
     >>> net.training
     True
     """
-    submodules = parts_of(*modules)
-    # The wrapper of a compiled module has no mode of its own, it shows that of its inside.
-    own_mode = [m for m in submodules if "_orig_mod" not in m._modules]
-    with _lock:
-        held = [m for m in own_mode if m.training or m in _in_use or isinstance(m, extra_dropout)]
-        for m in held:
-            _in_use.setdefault(m, [0, m.training])[0] += 1
-            m.training = isinstance(m, extra_dropout)
+    gradients, mine = torch.is_grad_enabled(), _Evaluation(modules, in_training)
     try:
-        forked = forked_generators() if extra_dropout else nullcontext()
-        with torch.inference_mode(False), torch.no_grad(), _eager(submodules), forked:
+        with torch.inference_mode(False), torch.no_grad(), hold(mine), tidy_modes():
             yield
     finally:
-        with _lock:
-            for m in held:
-                _in_use[m][0] -= 1
-                if _in_use[m][0] == 0:
-                    m.training = _in_use.pop(m)[1]
+        torch.set_grad_enabled(gradients)  # `no_grad` does not, where an interrupt cuts it short
 
 
-# How compiled modules run is one setting for all threads: as with the modes, the first to come
-# changes it and the last to leave puts it back.
-_stances: list[Any] = []
+class _Evaluation(Hold):
+    """Modules in their modes. What is one for all threads the first changes, the last puts back."""
+
+    def __init__(self, modules: tuple[nn.Module, ...], in_training: Collection[nn.Module]) -> None:
+        parts, on = parts_of(*modules), set(in_training)
+        self.is_compiled = any(
+            "_orig_mod" in part._modules or part._compiled_call_impl for part in parts
+        )
+        # The wrapper of a compiled module has no mode of its own, it shows that of its inside.
+        super().__init__({p: p in on for p in parts if "_orig_mod" not in p._modules})
+
+    def take(self) -> None:
+        for part, training in self.ways.items():
+            if part not in _kept:
+                _kept[part] = Kept(part)
+            set_mode(part, training)
+        _settings.change(self.is_compiled)
+
+    def give(self) -> None:
+        others = [other for other in others_running(self) if isinstance(other, _Evaluation)]
+        _settings.put_back(bool(others), any(other.is_compiled for other in others))
+        outside = {part: way for other in others for part, way in other.ways.items()}
+        for part in self.ways:
+            if part in outside:
+                set_mode(part, outside[part])
+            elif part in _kept:
+                _kept[part].put_back()
+                del _kept[part]
 
 
-@contextmanager
-def _eager(submodules: list[nn.Module]) -> Iterator[None]:
-    """Run compiled modules uncompiled: a compiled graph has its dropouts fixed."""
-    if not any("_orig_mod" in m._modules or m._compiled_call_impl for m in submodules):
-        yield
-        return
-    with _lock:
-        _stances.append(_stances[0] if _stances else torch.compiler.set_stance("force_eager"))
-    try:
-        yield
-    finally:
-        with _lock:
-            stance = _stances.pop()
-            if not _stances:
-                stance.__exit__(None, None, None)
+_kept: dict[nn.Module, Kept] = {}
+
+
+class _Settings:
+    """Settings of the whole process, while any thread samples.
+
+    Compiled modules run uncompiled, since a compiled graph has its dropouts fixed. That ``vmap``
+    is slower for some functions is for us to know, not for the user.
+    """
+
+    quiet = ("ignore", re.compile("There is a performance drop because"), UserWarning, None, 0)
+
+    def __init__(self) -> None:
+        self.stance: Any = None
+
+    def change(self, is_compiled: bool) -> None:
+        if self.quiet not in warnings.filters:
+            warnings.filters.insert(0, self.quiet)  # type: ignore[attr-defined]
+        if is_compiled and self.stance is None:
+            self.stance = torch.compiler.set_stance("force_eager")
+
+    def put_back(self, others: bool, others_compiled: bool) -> None:
+        if not others and self.quiet in warnings.filters:
+            warnings.filters.remove(self.quiet)  # type: ignore[attr-defined]
+        if not others_compiled and self.stance is not None:
+            self.stance.__exit__(None, None, None)
+            self.stance = None
+
+
+_settings = _Settings()

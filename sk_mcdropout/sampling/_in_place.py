@@ -8,8 +8,9 @@ replaces the old one wherever it is used.
 from typing import Any
 
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
+
+from ._modes import Mode
 
 __all__ = ["Replaced", "WriteOnCopies"]
 
@@ -48,7 +49,7 @@ def memory_of(x: Tensor) -> int | None:
         return None
 
 
-class WriteOnCopies(TorchFunctionMode):
+class WriteOnCopies(Mode):
     """Write into a copy per draw where `torch.vmap` cannot write into what the draws share.
 
     Parameters

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from ._composites import COMPOSITES, rate_of
 from ._masks import KINDS, DropoutSite, Mask, Masks, count_rows_of, fit_mask
+from ._modes import Mode
 from ._questions import Answer, answer_of, is_question
 
 __all__ = ["CallsChanged", "InterceptDropout", "PlannedCalls", "masked_pass"]
 
 
-class InterceptDropout(TorchFunctionMode):
+class InterceptDropout(Mode):
     """Send each dropout call to ``on_dropout``, which returns its mask or None.
 
     Parameters

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ._choice import unlike_rows
-from ._eval_mode import forked_generators
+from ._eval_mode import forked_generators, seed_generators
 from ._intercept import InterceptDropout
 from ._masks import KINDS, DropoutSite, dtype_name, mask_shape
 from ._questions import Answer, answer_of
-from ._randomness import is_random, numbers_of_others, seed_generators
+from ._randomness import is_random, numbers_of_others
 from ._rows import first_rows, map_tensors
 
 __all__ = ["Probe", "missed_dropouts", "probe"]

@@ -5,9 +5,8 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-import torch
 
-__all__ = ["is_random", "numbers_of_others", "seed_generators"]
+__all__ = ["is_random", "numbers_of_others"]
 
 _RANDOM = {
     *("rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm"),
@@ -27,10 +26,3 @@ def numbers_of_others() -> Hashable:
     of_numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - what a module may use
     inside = of_numpy.pop("state")
     return bytes(inside["key"]), inside["pos"], *of_numpy.values(), random.getstate()
-
-
-def seed_generators(seed: int) -> None:
-    """Seed all global generators; for use where they are put back after."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - what a module may use
-    random.seed(seed)

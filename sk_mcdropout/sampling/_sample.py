@@ -38,7 +38,9 @@ def sample(
 
     Draw ``t`` is one thinned network, a function of the row: its output for a row does not
     depend on the other rows, on their number or order, nor on ``n_draws``. The module keeps
-    its mode, weights, buffers and hooks, and the global random states stay as they were.
+    its modes, weights, hooks and attributes, whatever a pass writes into them, but for what is
+    written into buffers of more than 1 MiB; the global random states stay as they were. Threads
+    may sample a module at once.
 
     Parameters
     ----------
@@ -61,9 +63,9 @@ def sample(
         Number of rows at once; by default as many as fit into a memory budget.
     extra_dropout : tuple of class
         Modules of your own that look at ``self.training``, to draw random numbers by hand or to
-        give a rate to a function. Just these are in training mode while sampling, with torch
-        seeded for each draw. This runs one pass per draw; what they draw by hand depends on the
-        batch, as each row has numbers of its own.
+        give a rate to a function. Just these are in training mode while sampling, with torch, numpy
+        and Python seeded for each draw. This runs one pass per draw; what they draw by hand
+        depends on the batch, as each row has numbers of its own.
     variational_rnn : bool
         Whether the dropout between the layers of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` has one
         mask for all time steps [2]_, for nets that were trained so. Torch draws one per step.
