@@ -4,7 +4,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +20,7 @@ from ._masks import KINDS, Mask
 from ._put_back import (
     NoWrites,
     OwnState,
+    Written,
     copy_tensors,
     generators_put_back,
     moved,
@@ -32,7 +33,7 @@ from ._strategies import agree
 
 __all__ = ["Event", "Pass", "Passes", "same"]
 
-_N_LOOKS = 3  # at what may be skipped by chance
+_N_LOOKS = {False: 2, True: 3}  # at what may be skipped by chance, without and with draws
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,13 @@ class Passes:
         What was read of the module.
     on_itself : bool
         Whether to run the module itself, and put it back after each pass.
+    share : bool
+        Whether to copy no parameters of torch's own layers, as long as nothing writes into them.
+
+    Raises
+    ------
+    Written
+        By a pass, if something writes into what is shared.
     """
 
     def __init__(
@@ -95,10 +103,11 @@ class Passes:
         extra: tuple[type, ...],
         code: Code,
         on_itself: bool,
+        share: bool,
     ) -> None:
         self.forward, self.x, self.extra = forward, x, extra
         self.closely = False  # whether to look at the generators after each function
-        memo = copy_tensors(module)
+        memo = copy_tensors(module, share)
         self.subject = module if on_itself else _copy(module, memo)
         values, own = tensors_of(module), code.generators
         if self.subject is module:
@@ -135,7 +144,7 @@ class Passes:
 
     def several(self, training: Collection[nn.Module]) -> list[Pass]:
         """Run some passes, each with another seed."""
-        return [self.one(training, seed) for seed in range(_N_LOOKS)]
+        return [self.one(training, seed) for seed in range(_N_LOOKS[self.closely])]
 
     def one(
         self,
@@ -159,7 +168,7 @@ class Passes:
             names, states = moved(self.sources, states)
             run.events.extend(Event(name, self._running()) for name in names)
 
-        with generators_put_back(self.sources):
+        with generators_put_back(self.sources), self._state_put_back(run):
             torch.manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             random.seed(seed)
@@ -171,11 +180,19 @@ class Passes:
                 if self.closely:
                     on_result(None, None)
                 run.output = output[0] if isinstance(output, list | tuple) else output
+            except Written:
+                raise
             except Exception as error:  # what training needs may not be here, as targets
                 run.error = error
             run.moved = moved(self.sources, start)[0]
-        run.changed = self.state.put_back()
         return run
+
+    @contextmanager
+    def _state_put_back(self, run: Pass) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            run.changed = self.state.put_back()
 
     def _running(self) -> tuple[nn.Module, ...]:
         """Return the submodules that are running, the innermost first."""

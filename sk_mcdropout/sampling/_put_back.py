@@ -13,14 +13,13 @@ from torch.overrides import TorchFunctionMode
 __all__ = [
     "NoWrites",
     "OwnState",
+    "Written",
     "copy_tensors",
     "generators_put_back",
     "moved",
     "sources_of",
     "tensors_of",
 ]
-
-_SHARED_FROM = 2**30  # bytes of parameters
 
 
 class Source(NamedTuple):
@@ -87,21 +86,23 @@ def generators_put_back(sources: list[Source]) -> Iterator[None]:
                 source.put(state)
 
 
-def copy_tensors(module: nn.Module) -> dict[int, Any]:
-    """Copy the tensors of a module, as a memo for ``deepcopy``.
+def copy_tensors(module: nn.Module, share: bool) -> dict[int, Any]:
+    """Copy the tensors of a module that deepcopy does not, as a memo for it.
 
-    The parameters of torch's own layers, which update none by hand, are shared where there are
-    very many.
+    With ``share`` the parameters of torch's own layers, which write into none, stay what they are.
     """
-    size = sum(p.numel() * p.element_size() for p in module.parameters())
     memo: dict[int, Any] = {}
     for part in module.modules():
-        if size > _SHARED_FROM and type(part).__module__.startswith("torch.nn."):
+        if share and type(part).__module__.startswith("torch.nn."):
             memo |= {id(p): p for p in part._parameters.values() if p is not None}
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:  # which deepcopy refuses
                 memo[id(value)] = value.detach().clone()
     return memo
+
+
+class Written(Exception):
+    """A weight that is shared with a copy would have been written into."""
 
 
 class NoWrites(TorchFunctionMode):
@@ -125,7 +126,7 @@ class NoWrites(TorchFunctionMode):
             written = [*args[:1], (kwargs or {}).get("out")]
             for part in (p for w in written for p in (w if isinstance(w, list | tuple) else [w])):
                 if isinstance(part, Tensor) and part.data_ptr() in self.places:
-                    raise RuntimeError("a weight that is shared with a copy is written into")
+                    raise Written
         return func(*args, **(kwargs or {}))
 
 

@@ -6,6 +6,7 @@ of one class after the other in training mode. Where nothing but dropout calls i
 modules can be held in training mode while sampling: the calls are then drawn as any others.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from ._eval_mode import forked_generators
 from ._masks import Mask
 from ._passes import Event, Pass, Passes, same
-from ._reading import is_of_torch, read
+from ._put_back import Written
+from ._reading import Code, is_of_torch, read
 
 __all__ = ["TrainingLook", "look_into_training"]
 
@@ -68,18 +70,28 @@ def look_into_training(
     code = read(module)
     if all(isinstance(part, extra) for part in code.asking):
         return TrainingLook((), fixed)
-    # Functions that hold on to submodules go on doing so in a copy.
-    reaching = not code.reached.isdisjoint(module.modules())
     with torch.inference_mode(False), torch.no_grad(), forked_generators(0):
-        for on_itself in dict.fromkeys([reaching, True]):
-            try:
-                with Passes(module, forward, x, extra, code, on_itself) as passes:
-                    look = _Looker(passes).look(module)
-                break
-            except _CannotRun as error:
-                asking = (name for name, part in module.named_modules() if part in code.asking)
-                look = TrainingLook((), dict.fromkeys(asking, str(error)))
+        look = _look_at(module, forward, x, extra, code)
     return TrainingLook(look.held, {**fixed, **look.left_off})
+
+
+def _look_at(
+    module: nn.Module, forward: Callable, x: Any, extra: tuple[type, ...], code: Code
+) -> TrainingLook:
+    """Look at a copy that shares weights; where that cannot be, copy all or look at itself."""
+    # Functions that hold on to submodules would go on doing so in a copy.
+    on_itself, share = not code.reached.isdisjoint(module.modules()), True
+    while True:
+        try:
+            with Passes(module, forward, x, extra, code, on_itself, share) as passes:
+                return _Looker(passes).look(module)
+        except Written:
+            share = False
+        except _CannotRun as error:
+            if on_itself:
+                asking = (name for name, part in module.named_modules() if part in code.asking)
+                return TrainingLook((), dict.fromkeys(asking, str(error)))
+            on_itself = True
 
 
 class _CannotRun(Exception):
@@ -136,12 +148,11 @@ class _Looker:
             self.held = []
 
     def _take_base(self) -> None:
-        """Run passes in eval mode, to compare with."""
-        self.bases = self.passes.several(())
-        self.base = self.bases[0]
+        """Run passes in eval mode, to compare with; without draws one is as good as several."""
+        self.base = self.passes.one((), 0)
         if self.base.error is not None:
             raise _CannotRun(f"cannot be looked into ({_short(self.base.error)})")
-        self.base_varies = not all(same(run.output, self.base.output) for run in self.bases)
+        self.bases = self.passes.several(()) if self.passes.closely else [self.base]
 
     def _not_found(self) -> dict[nn.Module, None]:
         found = {*self.held, *self.nothing_new, *self.left_off}
@@ -186,7 +197,7 @@ class _Looker:
             return _draws_from({name for names in drawing.values() for name in names})
         if any(run.calls(group) != runs[0].calls(group) for run in runs):
             return "makes other dropout calls each time"
-        if not all(same(run.output, runs[0].output) for run in runs):
+        if _vary(runs):
             return "gives another output each time"
         return _MORE
 
@@ -196,7 +207,7 @@ class _Looker:
             return True
         if self._drawing(runs, group):
             return True
-        return not self.base_varies and not all(same(r.output, runs[0].output) for r in runs)
+        return _vary(runs) and not _vary(self.bases)
 
     def _is_clean(self, runs: list[Pass], group: Collection[nn.Module]) -> bool:
         """Return whether dropout calls, the same each time, are all that is added."""
@@ -206,7 +217,7 @@ class _Looker:
             and not run.draws(group) - self.base.draws(group)
             and run.changed <= self.base.changed
             and same(run.output, base.output)
-            for run, base in zip(runs, self.bases, strict=True)
+            for run, base in zip(runs, itertools.cycle(self.bases), strict=False)
         )
 
     def _drawing(self, runs: list[Pass], group: Collection[nn.Module]) -> dict:
@@ -255,6 +266,10 @@ class _Looker:
 
 
 _MORE = "does more in training mode than to call dropouts"
+
+
+def _vary(runs: list[Pass]) -> bool:
+    return not all(same(run.output, runs[0].output) for run in runs)
 
 
 def _draws_from(names: Iterable[str]) -> str:

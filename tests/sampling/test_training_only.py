@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from sk_mcdropout.nn import MLP
-from sk_mcdropout.sampling import _put_back
 from sk_mcdropout.sampling._plan import call
 from sk_mcdropout.sampling._training import look_into_training
 
@@ -334,15 +333,3 @@ def test_a_dropout_that_is_exported_or_quantised_is_told_if_it_has_a_rate(make):
 
 def test_draws_in_the_place_of_dropout_calls_are_not_told():
     assert look(Held("helper"), MLP(3, dropout="concrete")) == (["0"], {})
-
-
-@pytest.mark.parametrize("copied", [True, False])
-def test_parameters_of_torch_layers_of_a_huge_net_are_shared_and_not_written_into(
-    monkeypatch, copied
-):
-    monkeypatch.setattr(_put_back, "_SHARED_FROM", 0)
-    layer = Normalised("parameter").double()
-    layer.lock = None if copied else threading.Lock()
-    before = layer.layer.weight.detach().clone()
-    assert look(layer, Held("helper"))[0] == ["1"]
-    assert torch.equal(layer.layer.weight, before)
