@@ -13,7 +13,15 @@ from tqdm import tqdm
 from ._chunks import chunks, has_effect
 from ._eval_mode import evaluating, forked_generators, parts_of
 from ._intercept import CallsChanged
-from ._plan import DropoutSites, Plan, call, kind_of_input, make_plan, warn_if_not_random
+from ._plan import (
+    DropoutSites,
+    Plan,
+    call,
+    held_in_training,
+    kind_of_input,
+    make_plan,
+    warn_if_not_random,
+)
 from ._rows import count_rows, gather_rows, map_tensors
 
 __all__ = ["Draws"]
@@ -155,7 +163,7 @@ class Draws:
             rest = map_tensors(partial(_without_first, done), x) if done else x
             outputs = chunks(plan, self._forward, rest, self.n_draws, self.seed, self.batch_size)
             try:
-                with forked_generators() if plan.found.random else nullcontext():
+                with self._as_planned(plan):
                     for chunk in outputs:
                         yield chunk
                         done += chunk.shape[1]
@@ -165,6 +173,12 @@ class Draws:
                     plan, again = self._plan(x), False
                 else:  # the calls depend on the values of the rows
                     plan = plan.row_by_row()
+
+    @contextmanager
+    def _as_planned(self, plan: Plan) -> Iterator[None]:
+        forked = forked_generators() if plan.found.random else nullcontext()
+        with forked, held_in_training(self.module, plan.in_training, self.extra_dropout):
+            yield
 
     def _forward(self, x: Any) -> Tensor:
         output = call(self.module, x) if self.forward is None else self.forward(x)
@@ -184,8 +198,11 @@ class Draws:
 
     def _check_effect(self, x: Any) -> None:
         plan = self._plan(x)
-        if plan.found.varies or not plan.sites or has_effect(plan, self._forward, x):
+        if plan.found.varies or not plan.sites:
             return
+        with self._as_planned(plan):
+            if has_effect(plan, self._forward, x):
+                return
         raise ValueError(
             "the output of the module must depend on its dropouts. Got rates above 0, and yet the "
             "same output in each draw, for random inputs as well. Look at "

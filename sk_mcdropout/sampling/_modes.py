@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.overrides import (
@@ -33,7 +33,7 @@ _entered = _Entered()
 class Mode(TorchFunctionMode):
     """Base class: a mode that is over after `tidy_modes`, whatever has cut it short."""
 
-    def __enter__(self) -> "Mode":
+    def __enter__(self) -> Self:
         _entered.modes.append(self)
         return super().__enter__()
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._choice import agree
 from ._intercept import InterceptDropout
 from ._masks import KINDS, Mask
 from ._put_back import (
@@ -29,7 +30,6 @@ from ._put_back import (
 )
 from ._reading import Code, read
 from ._rows import first_rows
-from ._strategies import agree
 
 __all__ = ["Event", "Pass", "Passes", "same"]
 
@@ -174,7 +174,9 @@ class Passes:
             random.seed(seed)
             states = start = moved(self.sources, [])[1]
             try:
-                intercept = InterceptDropout(on_dropout, on_result if self.closely else None)
+                intercept = InterceptDropout(
+                    on_dropout, on_result=on_result if self.closely else None
+                )
                 with intercept, NoWrites(self.shared) if self.shared else nullcontext():
                     output = self.forward(self.subject, first_rows(self.x, 2))
                 if self.closely:

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
@@ -13,17 +14,19 @@ from torch import Tensor, nn
 
 from ._alone import answers_to, rows_go_one_way
 from ._choice import Trial, agree, reason_of
-from ._eval_mode import parts_of
+from ._eval_mode import evaluating, parts_of
 from ._intercept import CallsChanged
 from ._masks import DropoutSite
-from ._probe import Probe, missed_dropouts, probe
+from ._probe import Probe, probe
 from ._rows import first_rows, map_tensors, some_rows
 from ._strategies import STRATEGIES, Forward, thinning_pays
+from ._training import look_into_training
 
 __all__ = [
     "DropoutSites",
     "Plan",
     "call",
+    "held_in_training",
     "kind_of_input",
     "make_plan",
     "warn",
@@ -48,6 +51,7 @@ class Plan:
     asked_for: str = "auto"
     mixes: bool = False
     tied: bool = False
+    in_training: tuple[nn.Module, ...] = ()
 
     @property
     def sites(self) -> tuple[DropoutSite, ...]:
@@ -128,23 +132,36 @@ def make_plan(
     if extra_dropout:
         strategy = _check_extra(module, strategy, extra_dropout)
     rows = some_rows(x, 3)
-    found, fewer, more = probe(module, forward, rows)
-    _check_output(fewer)
-    plan = Plan(found, (strategy,), {}, more.device, extra_dropout, _state_of(module), strategy)
-    rows_are_alone = agree(more[:2], fewer)
-    if found.varies:
-        mixes = not (rows_are_alone or found.asks)
-        plan = replace(plan, strategies=("loop",), mixes=True) if mixes else plan.row_by_row()
-    elif found.random:
-        plan.strategies = ("loop",)
-    elif found.sites and not extra_dropout:
-        plan = _with_strategies(plan, rows, forward, rows_are_alone)
+    look = look_into_training(module, call, rows, extra_dropout)
+    with held_in_training(module, look.held, extra_dropout):
+        found, fewer, more = probe(module, forward, rows)
+        _check_output(fewer)
+        plan = Plan(found, (strategy,), {}, more.device, extra_dropout, _state_of(module), strategy)
+        plan.in_training = look.held
+        rows_are_alone = agree(more[:2], fewer)
+        if found.varies:
+            mixes = not (rows_are_alone or found.asks)
+            plan = replace(plan, strategies=("loop",), mixes=True) if mixes else plan.row_by_row()
+        elif found.random:
+            plan.strategies = ("loop",)
+        elif found.sites and not extra_dropout:
+            plan = _with_strategies(plan, rows, forward, rows_are_alone)
     if found.random and not extra_dropout:
         _warn_of_randomness()
     if plan.mixes:
         _warn_of_mixed_rows()
-    _warn_if_missed(missed_dropouts(module, x, call, extra_dropout))
+    _warn_of_what_is_left_off(look.left_off)
     return plan
+
+
+def held_in_training(
+    module: nn.Module, held: tuple[nn.Module, ...], extra_dropout: tuple[type, ...]
+) -> AbstractContextManager[None]:
+    """Hold submodules in training mode whose dropout is called in that mode alone."""
+    if not held:
+        return nullcontext()
+    extra = (part for part in parts_of(module) if isinstance(part, extra_dropout))
+    return evaluating(module, in_training=[*held, *extra])
 
 
 def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bool) -> Plan:
@@ -318,13 +335,14 @@ def _is_inside(frame: FrameType, package: str) -> bool:
     return name in (package, "contextlib", "skorch")  # skorch stands between our own methods
 
 
-def _warn_if_missed(paths: list[str]) -> None:
+def _warn_of_what_is_left_off(left_off: dict[str, str]) -> None:
     """Warn if modules draw random numbers that sampling does not switch on."""
-    if paths:
+    if left_off:
+        what = ", ".join(f"{path!r} ({why})" for path, why in left_off.items())
         warn(
-            "what is random in training must be a dropout that eval mode shows as well. Got other "
-            f"randomness in {', '.join(map(repr, paths))}, which is left off while sampling. Name "
-            "the class in `extra_dropout` to switch it on."
+            "what is random in training must be a dropout that can be drawn. Got other randomness "
+            f"in {what}, which is left off while sampling. Name the class in `extra_dropout` to "
+            "switch it on."
         )
 
 

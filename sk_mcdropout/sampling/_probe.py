@@ -1,9 +1,7 @@
 """Probe a module: run it on a few rows and record its dropout calls."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -19,7 +17,7 @@ from ._questions import Answer, answer_of
 from ._randomness import is_random, numbers_of_others
 from ._rows import first_rows, map_tensors
 
-__all__ = ["Probe", "missed_dropouts", "probe"]
+__all__ = ["Probe", "probe"]
 
 
 @dataclass(frozen=True)
@@ -254,72 +252,3 @@ def _refuse_scripted(paths: dict[nn.Module, str]) -> None:
                 "each dropout must be in a module that is run by Python. Got a scripted module "
                 f"with dropout at {path!r}. Pass the module it was made from."
             )
-
-
-def missed_dropouts(
-    module: nn.Module, x: Any, forward: Callable[[nn.Module, Any], Any], extra: tuple[type, ...]
-) -> list[str]:
-    """Name the submodules that drop or draw in training mode only.
-
-    Where the code of a class asks for ``training``, a copy of the module, with the same
-    parameters, runs once in training mode and once in eval mode, and the dropout calls are
-    compared. A module that cannot be copied or run so is not looked into.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The module.
-    x : Tensor, mapping or sequence of Tensor
-        The input; a few of its rows are used.
-    forward : callable of (module, input)
-        Runs the copy.
-    extra : tuple of class
-        The classes of submodules that are in training mode while sampling.
-
-    Returns
-    -------
-    list of str
-        Their paths, sorted.
-    """
-    if not any(_asks_for_training(type(part)) for part in module.modules()):
-        return []
-    try:
-        copy = deepcopy(module, {id(part): part for part in module.parameters()})
-        paths = {submodule: name for name, submodule in copy.named_modules()}
-        calls, drawers = [], []
-        with forked_generators():
-            for training in (False, True):
-                for part in paths:
-                    part.training = training or isinstance(part, extra)
-                recorder = _DrawRecorder(paths)
-                with InterceptDropout(recorder.on_dropout, on_result=recorder.on_result):
-                    forward(copy, first_rows(x, 2))
-                calls.append(Counter(call for call in recorder.calls if call[2] > 0))
-                drawers.append(set(recorder.drawers))
-    except Exception:  # what happens in training is none of our business
-        return []
-    # Who drops in eval mode, too, may draw its masks in another way while it is trained.
-    drawn = drawers[1] - drawers[0] - {call[0] for call in calls[0]}
-    return sorted({call[0] for call in calls[1] - calls[0]} | drawn)
-
-
-def _asks_for_training(kind: type) -> bool:
-    """Return whether a class that is not torch's own looks at the mode of its modules."""
-    own = (c for c in kind.__mro__ if not c.__module__.startswith("torch."))
-    codes = (getattr(value, "__code__", None) for c in own for value in vars(c).values())
-    return any(code is not None and "training" in code.co_names for code in codes)
-
-
-class _DrawRecorder(Recorder):
-    """Write down also which submodules move torch's generator."""
-
-    def __init__(self, paths: dict[nn.Module, str]) -> None:
-        super().__init__(paths)
-        self.state = torch.get_rng_state()
-        self.drawers: list[str] = []
-
-    def on_result(self, func: Callable, result: Any) -> None:
-        state = torch.get_rng_state()
-        if not torch.equal(state, self.state):
-            self.drawers.append(self.path())
-        self.state = state

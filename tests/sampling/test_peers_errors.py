@@ -122,10 +122,23 @@ class OnlyInTraining(nn.Module):
         return self.small(h)
 
 
-@pytest.mark.parametrize("way", ["rate", "branch", "by hand"])
-def test_a_dropout_that_is_written_only_for_training_does_not_stay_off_in_silence(way):
+@all_strategies
+@pytest.mark.parametrize("way", ["rate", "branch"])
+def test_a_dropout_that_is_written_only_for_training_is_drawn(way, strategy):
     net, x = nn.Sequential(OnlyInTraining(way)).double(), torch.randn(1, 3, 4).double()
-    with pytest.warns(UserWarning, match=r"Got other randomness in '0', which is left off"):
+    if way == "rate" and strategy in ("weights", "thinned"):
+        with pytest.raises(NotImplementedError, match="dropout inside of attention"):
+            sample(net, x, 5, strategy=strategy)
+        return
+    draws = sample(net, x, N_DRAWS, strategy=strategy)
+    assert_std(draws.std(0)[0], std_of_torch(net, x))
+    more = torch.cat([torch.randn(4, 3, 4).double(), x])
+    assert_close(sample(net, more, N_DRAWS, strategy=strategy)[:, [4]], draws)
+
+
+def test_randomness_that_is_written_only_for_training_does_not_stay_off_in_silence():
+    net, x = nn.Sequential(OnlyInTraining("by hand")).double(), torch.randn(1, 3, 4).double()
+    with pytest.warns(UserWarning, match=r"Got other randomness in '0' \(draws from .*is left off"):
         sample(net, x, 5)
     draws = sample(net, x, N_DRAWS, extra_dropout=(OnlyInTraining,))
     assert_std(draws.std(0)[0], std_of_torch(net, x))
