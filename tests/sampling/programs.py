@@ -177,7 +177,8 @@ class Dropout:
         if self.p == 0:
             return h
         shape = self.mask_shape(h)
-        numbers = np.random.default_rng([seed, call]).random((draw + 1, *shape), np.float32)[-1]
+        bits = np.random.PCG64([seed, call]).jumped(draw)
+        numbers = np.random.Generator(bits).random(shape, np.float32)
         keep = torch.from_numpy(numbers >= self.p).double()
         if self.rows.startswith("merged"):
             sizes = (-1, 4) if self.rows == "merged rows first" else (4, -1)

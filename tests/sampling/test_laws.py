@@ -95,10 +95,10 @@ def test_the_first_draws_do_not_depend_on_their_number(net, x, strategy):
 
 @one_of(TAKEN)
 def test_the_seed_fixes_the_draws_and_they_differ(net, x, strategy):
-    first = sample(net, x, 5, seed=1, strategy=strategy)
+    first = sample(net, x, 20, seed=1, strategy=strategy)
     torch.rand(3)  # the global state is another one, the draws are the same
-    assert torch.equal(sample(net, x, 5, seed=1, strategy=strategy), first)
-    other = sample(net, x, 5, seed=2, strategy=strategy)
+    assert torch.equal(sample(net, x, 20, seed=1, strategy=strategy), first)
+    other = sample(net, x, 20, seed=2, strategy=strategy)
     assert not agree(other, first)
     spread = torch.cat([first, other]).std(0).reshape(N_ROWS, -1).amax(1)
     assert (spread > 0).all()
