@@ -66,34 +66,39 @@ class _AskEachRow(InterceptDropout):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
         if func.__name__ in _OF_ONE_TENSOR and args:
-            rows: list[Tensor] = []
-            _Rows.apply(rows, args[0])
-            if rows:
-                if not torch.equal(rows[0], rows[0][:1].expand_as(rows[0])):
+            _HandOut.apply(rows := _Rows(), args[0])
+            if rows.values is not None:
+                if not torch.equal(rows.values, rows.values[:1].expand_as(rows.values)):
                     raise CallsChanged("the rows get unlike answers")
-                args = rows[0][0], *args[1:]
+                args = rows.values[0], *args[1:]
         return super().__torch_function__(func, types, args, kwargs)
 
 
 _OF_ONE_TENSOR = {"__bool__", "__int__", "__float__", "__index__", "item", "tolist", "is_nonzero"}
 
 
-class _Rows(torch.autograd.Function):
-    """Hand out the rows of a tensor that is mapped over."""
+class _Rows:
+    """Takes the values of a tensor for all rows, if it is mapped over."""
+
+    values: Tensor | None = None
+
+
+class _HandOut(torch.autograd.Function):
+    """Hand out the values of a tensor for all rows that are mapped over."""
 
     @staticmethod
-    def forward(rows: list[Tensor], x: Tensor) -> Tensor:
-        return x
+    def forward(rows: _Rows, x: Tensor) -> Tensor:
+        return x.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         """Keep nothing for a backward pass."""
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple, rows: list[Tensor], x: Tensor) -> tuple[Tensor, int]:
-        """Take the rows from all sides of the map."""
-        rows.append(x.movedim(in_dims[1], 0))
-        return x, in_dims[1]
+    def vmap(info: Any, in_dims: tuple, rows: _Rows, x: Tensor) -> tuple[Tensor, int]:
+        """Take the values from outside of the map."""
+        rows.values = x.movedim(in_dims[1], 0)
+        return x.clone(), in_dims[1]
 
 
 def rows_agree_alone(

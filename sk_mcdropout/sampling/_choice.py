@@ -1,15 +1,15 @@
 """Choose the strategies for a module: those that give what the loop gives, on unlike rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._intercept import CallsChanged
-from ._masks import DropoutSite, Masks, draw_masks, take_draws
+from ._intercept import CallsChanged, InterceptDropout
+from ._masks import DropoutSite, Masks, unlike_masks, take_draws
 from ._rows import map_tensors
 from ._strategies import STRATEGIES, Forward
 
@@ -38,8 +38,8 @@ def take_rows(rows: list[int], x: Any) -> Any:
 class Trial:
     """What the loop gives for a few unlike rows and unlike draws, to hold strategies against.
 
-    The rows are three of the input, as given and then permuted and with noise; the draws have half
-    of the units dropped at each site.
+    The rows are three of the input, as given and then permuted and with noise; the draws are three
+    with half of the units dropped, of which the second drops what the first keeps.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ class Trial:
     cases: list[tuple[Any, Tensor]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        halves = [replace(site, p=0.5) if site.p < 1 else site for site in self.sites]
-        object.__setattr__(self, "masks", draw_masks(halves, 2, 0, self.device))
+        masks = {site.call: unlike_masks(site, self.device) for site in self.sites}
+        object.__setattr__(self, "masks", masks)
         self.cases.append((self.rows, self._loop(self.rows)))
         unlike = map_tensors(unlike_rows, take_rows([1, 2, 0], self.rows))
         try:
@@ -95,7 +95,8 @@ class Trial:
         """Return whether a row gets another output among other rows, without any dropout."""
         few = [2, 0]
         rows, _ = self.cases[-1]
-        return not agree(self.forward(take_rows(few, rows)), self.forward(rows)[few])
+        with InterceptDropout(lambda *_: None):
+            return not agree(self.forward(take_rows(few, rows)), self.forward(rows)[few])
 
     def agreeing(self, refused: dict[str, str]) -> tuple[str, ...]:
         """Find the strategies to use, and write down why others are refused.

@@ -1,21 +1,20 @@
 """Hold modules in eval mode and the random generators for a while, and put them back."""
 
-import random
 import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ._kept import Kept, set_mode
 from ._modes import tidy_modes
+from ._randomness import seed_generators, set_generators, states_of_generators
 from ._turns import ALONE, Hold, hold, others_running
 
-__all__ = ["alone_with", "evaluating", "forked_generators", "parts_of", "seed_generators"]
+__all__ = ["alone_with", "evaluating", "forked_generators", "parts_of"]
 
 
 def forked_generators(seed: int | None = None) -> AbstractContextManager[None]:
@@ -41,15 +40,6 @@ def forked_generators(seed: int | None = None) -> AbstractContextManager[None]:
     return hold(_Generators(seed))
 
 
-def seed_generators(seed: int) -> None:
-    """Seed the generators of torch, on the CPU and where CUDA is in use, of numpy and of Python."""
-    torch.default_generator.manual_seed(seed)
-    if _on_gpu():
-        torch.cuda.manual_seed_all(seed)
-    np.random.seed(seed)  # noqa: NPY002 - modules and datasets may draw from this state
-    random.seed(seed)
-
-
 class _Generators(Hold):
     """The generators; what they were outside, and, while others have them, what they were here."""
 
@@ -62,35 +52,18 @@ class _Generators(Hold):
     def take(self) -> None:
         if self.outside is not None:
             return
-        self.outside = _states()
+        self.outside = states_of_generators()
         if self.inside is not None:
-            _set_states(*self.inside)
+            set_generators(*self.inside)
         elif self.seed is not None:
             seed_generators(self.seed)
 
     def give(self) -> None:
         if self.outside is None:
             return
-        self.inside = _states()
-        _set_states(*self.outside)
+        self.inside = states_of_generators()
+        set_generators(*self.outside)
         self.outside = None
-
-
-def _states() -> tuple:
-    on_gpus = torch.cuda.get_rng_state_all() if _on_gpu() else None
-    return torch.get_rng_state(), on_gpus, np.random.get_state(), random.getstate()  # noqa: NPY002
-
-
-def _set_states(torch_state: Any, on_gpus: Any, numpy_state: Any, python_state: Any) -> None:
-    torch.set_rng_state(torch_state)
-    if on_gpus is not None:
-        torch.cuda.set_rng_state_all(on_gpus)
-    np.random.set_state(numpy_state)  # noqa: NPY002
-    random.setstate(python_state)
-
-
-def _on_gpu() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
 def parts_of(*modules: nn.Module) -> list[nn.Module]:

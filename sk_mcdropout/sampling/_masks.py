@@ -7,7 +7,7 @@ of its own: the masks of a longer sequence go on where those of a shorter one en
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "dtype_name",
     "fit_mask",
     "mask_shape",
+    "unlike_masks",
     "take_draws",
 ]
 
@@ -143,7 +144,19 @@ def draw_mask(
     for draw in uniform:
         generator.random(out=draw, dtype=np.float32)
         bits.advance(to_the_next)
-    keep = torch.from_numpy(uniform >= site.p).to(device)
+    return _mask_of(torch.from_numpy(uniform >= site.p).to(device), site)
+
+
+def unlike_masks(site: DropoutSite, device: torch.device) -> Mask:
+    """Draw three masks that keep half of the units or so; the second drops what the first keeps."""
+    uniform = np.random.default_rng(site.call).random((2, *site.mask_shape))
+    one, another = torch.from_numpy(uniform < 0.5)
+    half = replace(site, p=0.5) if site.p < 1 else site
+    return _mask_of(torch.stack([one, ~one, another]).to(device), half)
+
+
+def _mask_of(keep: Tensor, site: DropoutSite) -> Mask:
+    """Turn what is kept into the factors, and shifts, of a dropout call."""
     kept_and_dropped = [(1 / (1 - site.p) if site.p < 1 else 0.0, 0.0)]
     if "alpha" in site.kind and site.p < 1:  # at 1 torch returns zeros, as for each dropout
         # Klambauer et al. (2017), section 3: dropped units are set to the negative saturation,
@@ -152,7 +165,7 @@ def draw_mask(
         kept_and_dropped = [(a, 0.0), (_ALPHA * a * site.p, _ALPHA * a * (site.p - 1))]
     dtype = getattr(torch, site.dtype)
     return tuple(
-        torch.full(keep.shape, dropped, dtype=dtype, device=device).masked_fill_(keep, kept)
+        torch.full(keep.shape, dropped, dtype=dtype, device=keep.device).masked_fill_(keep, kept)
         for kept, dropped in kept_and_dropped
     )
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ._choice import unlike_rows
-from ._eval_mode import forked_generators, seed_generators
+from ._eval_mode import forked_generators
 from ._intercept import InterceptDropout
 from ._masks import KINDS, DropoutSite, dtype_name, mask_shape
 from ._questions import Answer, answer_of
-from ._randomness import is_random, numbers_of_others
+from ._randomness import is_random, others_differ, set_generators, states_of_generators
 from ._rows import first_rows, map_tensors
 
 __all__ = ["Probe", "probe"]
@@ -117,15 +117,15 @@ def probe(
     paths = {submodule: name for name, submodule in module.named_modules()}
     _refuse_scripted(paths)
     own = first_rows(rows, 3)
-    versions = _versions(own)
+    versions, generators = _versions(own), states_of_generators()
     more, three = _one_pass(paths, forward, own)
     fewer, two = _one_pass(paths, forward, first_rows(rows, 2))
     random = more.draws and fewer.draws
-    if random:
-        with forked_generators():
-            seed_generators(0)
+    if random:  # which hides how the rows go
+        set_generators(*generators)
+        with forked_generators(0):
             more, three = _one_pass(paths, forward, first_rows(rows, 3))
-            seed_generators(0)
+        with forked_generators(0):
             fewer, two = _one_pass(paths, forward, first_rows(rows, 2))
     seen = _sites(fewer, more)
     if seen is not None and None in seen:  # rows that look alike
@@ -149,10 +149,10 @@ def _versions(rows: Any) -> list[int]:
 
 def _one_pass(paths: dict[nn.Module, str], forward: Callable[[Any], Tensor], rows: Any) -> tuple:
     """Pass some rows without dropout."""
-    recorder, numbers = Recorder(paths), numbers_of_others()
+    recorder, before = Recorder(paths), states_of_generators()
     with InterceptDropout(recorder.on_dropout, recorder.on_answer, recorder.on_result):
         output = forward(rows)
-    recorder.draws |= numbers_of_others() != numbers
+    recorder.draws |= others_differ(before, states_of_generators())
     return recorder, output
 
 

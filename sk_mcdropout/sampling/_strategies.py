@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ._deferred import by_thinning, by_weights
-from ._eval_mode import seed_generators
 from ._in_place import WriteOnCopies
 from ._intercept import InterceptDropout, PlannedCalls, masked_pass
 from ._masks import (
@@ -32,6 +31,7 @@ from ._masks import (
     take_draws,
 )
 from ._questions import Answer
+from ._randomness import seed_generators
 from ._rows import count_rows, map_tensors
 
 __all__ = ["STRATEGIES", "Forward", "one_by_one", "thinning_pays"]

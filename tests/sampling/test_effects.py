@@ -227,9 +227,9 @@ def limited(most, sizes):
     return Function(forward, net), net
 
 
-# The rows of each pass that plans with a strategy that is asked for: those of the probe, two draws
-# of the rows as given and two of unlike rows, and one of fewer rows.
-PLANNED = [3, 2, *[3, 3], *[3, 3], 2]
+# The rows of each pass that plans with a strategy that is asked for: those of the probe, three draws
+# of the rows as given and three of unlike rows, and one of fewer rows.
+PLANNED = [3, 2, *[3] * 3, *[3] * 3, 2]
 
 
 # 8 rows and 10 draws are asked for.
