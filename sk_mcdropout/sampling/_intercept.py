@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ._composites import COMPOSITES, rate_of
+from ._in_place import counted
 from ._masks import KINDS, DropoutSite, Mask, Masks, count_rows_of, fit_mask
 from ._modes import Mode
 from ._questions import Answer, answer_of, is_question
@@ -49,6 +50,7 @@ class InterceptDropout(Mode):
             return self._dropout(func, *args, **kwargs)
         if func in COMPOSITES and rate_of(func, args, kwargs) > 0:
             return COMPOSITES[func](self._dropout, self, *args, **kwargs)
+        func = counted(func)
         result = func(*args, **kwargs)
         if self.on_answer and is_question(func, args):
             self.on_answer(func, result)

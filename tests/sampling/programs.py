@@ -59,7 +59,7 @@ LINES = {
         {a}.masked_fill_({b} > 0.123, 0.25)
         {a}.unsqueeze_(1).squeeze_(1)
         {a}.transpose(-1, 0).mul_(0.7)
-        {c}.detach().add_(0.1)
+        {c}.data.add_(0.1)
         {a}.zero_().add_({b})
         F.relu_({a})
         torch.sigmoid_({a})
