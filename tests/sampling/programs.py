@@ -117,6 +117,16 @@ LINES = {
         {a} = {D}(layer_norm({b}))
         {a} += {D}({b})
     """,
+    "in steps": """
+        h = linear({a}); i = {D}(h); h += 0.3; {a} = other_linear(i)
+        h = linear({a}); i = {D}(h); h.data.mul_(2); {a} = other_linear(i)
+        h = linear({a}); i = {D}(h); h.unsqueeze_(1); {a} = other_linear(i)
+        h = linear({D}({a})); i = F.relu(h); h.zero_(); {a} = i
+        h = linear({D}({a})); F.relu(h, inplace=True); hardtanh_in_place(h); {a} = h
+        h = linear({D}({a})); i = h[..., :3]; relu_in_place(h); {a} = torch.cat([i, h[..., 3:]], -1)
+        h = linear({D}({a})); i = h * 2; i = i + F.relu(h); {a} = i + h
+        h = i = linear({a}); {D}(h); {a} = other_linear(F.relu(i, inplace=True))
+    """,
     "of a table": """
         {a} = batch_norm({b})
         {a} = linear({D}(batch_norm(other_linear({b}))))
@@ -181,7 +191,7 @@ SPECIAL = {
 }
 READY = ["dtypes", "zeros", "asking"]  # the kinds that run
 ALL = LINES | SPECIAL
-GROUPS = ["out of place", "layers", "in place", "in place", "aliases", "dropouts", "dropouts"]
+GROUPS = ["out of place", "layers", "in place", "in place", "aliases", "dropouts", "in steps"]
 ELEMENTWISE = ["dropout", "dropout", "dropout", "alpha_dropout"]
 OF_CHANNELS = ["dropout1d", "feature_alpha_dropout"]
 OUTPUTS = ["a", "a", "linear(a)", "a + b", "torch.cat([a, v], -1)", "v", "(b, a)", "a + x + c"]
@@ -327,7 +337,7 @@ def _any_program(seed, choose, kind):
     n_lines = choose.randint(2, 7)
     sure = choose.randrange(n_lines)  # the line that has a dropout of what is given back
     chosen = choose.choices([*GROUPS, f"of a {form}"], k=n_lines)
-    chosen[sure] = "dropouts"
+    chosen[sure] = choose.choice(["dropouts", "in steps"])
     if kind != "plain":
         chosen.insert(choose.randrange(n_lines + 1), kind)
         registers = "a"
