@@ -61,8 +61,8 @@ class InterceptDropout(Mode):
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
         mask = self.on_dropout(func, input, float(p))
         inplace = inplace or func.__name__.endswith("_")
-        if mask is None:  # written all the same, so that the probe can tell
-            return input.mul_(1) if inplace else input
+        if mask is None:  # a copy all the same, or written into: what comes after may depend on it
+            return input if p == 0 else input.mul_(1) if inplace else input.clone()
         output = input.mul_(mask[0]) if inplace else input * mask[0]
         return output if len(mask) == 1 else output.add_(mask[1])
 

@@ -120,7 +120,7 @@ LINES = {
     "in steps": """
         h = linear({a}); i = {D}(h); h += 0.3; {a} = other_linear(i)
         h = linear({a}); i = {D}(h); h.data.mul_(2); {a} = other_linear(i)
-        h = linear({a}); i = {D}(h); h.unsqueeze_(1); {a} = other_linear(i)
+        h = linear({a}); i = {D}(h); h.unsqueeze_(1); {a} = other_linear(i).view(x.shape)
         h = linear({D}({a})); i = F.relu(h); h.zero_(); {a} = i
         h = linear({D}({a})); F.relu(h, inplace=True); hardtanh_in_place(h); {a} = h
         h = linear({D}({a})); i = h[..., :3]; relu_in_place(h); {a} = torch.cat([i, h[..., 3:]], -1)
@@ -172,11 +172,12 @@ SPECIAL = {
     """,
     "asking": """
         assert torch.isfinite({b}).all(); {a} = linear({D}({b}))
-        assert not {b}.isnan().any() and {b}.abs().max().item() < 1e9
+        assert not {b}.isnan().any() and {b}.abs().max() < 1e9
     """,
     "asking all rows": """
         {a} = {b} * (0.5 if {b}.abs().max() > 1.5 else 0.7)
         if {b}.mean() > 0.1: {a} = {a} * 0.5
+        assert {b}.abs().max().item() < 1e9
     """,
     "mixing": """
         {a} = {b} - {b}.mean(0)
@@ -232,12 +233,13 @@ class Dropout:
         return shape
 
     def masked(self, h, draw, seed, call):
-        """Apply the mask of one draw; its numbers do not depend on the draws after it."""
+        """Apply the mask of one draw."""
         if self.p == 0:
             return h
         shape = self.mask_shape(h)
         bits = np.random.PCG64([seed, call]).jumped(draw)
         numbers = np.random.Generator(bits).random(shape, np.float32)
+        keep = torch.from_numpy(numbers >= self.p).to(h.dtype)
         keep = torch.from_numpy(numbers >= self.p).to(h.dtype)
         if self.rows.startswith("merged"):
             sizes = (-1, 4) if self.rows == "merged rows first" else (4, -1)
