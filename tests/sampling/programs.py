@@ -22,7 +22,7 @@ SHAPES = {"table": (6,), "sequence": (4, 6)}  # of one row
 
 # For each group some lines. Registers are {a}, {b}, {c}; {v} and {w} have half of their length;
 # {D} is a dropout of any kind, {E} one of single numbers, {P} one that
-# does not add to them.
+# only multiplies, {T}, {M} and {N} one whose rows are not the first axis.
 LINES = {
     "out of place": """
         {a} = F.relu({b})
@@ -239,7 +239,6 @@ class Dropout:
         shape = self.mask_shape(h)
         bits = np.random.PCG64([seed, call]).jumped(draw)
         numbers = np.random.Generator(bits).random(shape, np.float32)
-        keep = torch.from_numpy(numbers >= self.p).to(h.dtype)
         keep = torch.from_numpy(numbers >= self.p).to(h.dtype)
         if self.rows.startswith("merged"):
             sizes = (-1, 4) if self.rows == "merged rows first" else (4, -1)
