@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from ._composites import COMPOSITES, rate_of
-from ._in_place import Replaced
+from ._in_place import Replaced, counted
 from ._intercept import PlannedCalls
 from ._masks import KINDS, Mask
 from ._modes import Mode
@@ -105,6 +105,7 @@ class _Defer(Mode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
         args, kwargs = self.replaced((args, kwargs or {}))
+        func = counted(func)
         if kwargs.get("out") is not None:
             raise NotImplementedError("`out=` would be written into before its values are computed")
         if func in KINDS:

@@ -5,6 +5,7 @@ gives each draw a result of its own, a dropout to begin with, then gives them in
 replaces the old one wherever it is used.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,14 @@ from torch.utils._pytree import tree_map_only
 
 from ._modes import Mode
 
-__all__ = ["Replaced", "WriteOnCopies"]
+__all__ = ["Replaced", "WriteOnCopies", "counted"]
+
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
+
+
+def counted(func: Callable) -> Callable:
+    """Return a function whose result shows that it was written into, as ``x.data`` does not."""
+    return Tensor.detach if func == _DATA else func
 
 
 class Replaced:

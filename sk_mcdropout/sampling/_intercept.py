@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ._composites import COMPOSITES, rate_of
+from ._in_place import counted
 from ._masks import KINDS, DropoutSite, Mask, Masks, count_rows_of, fit_mask
 from ._modes import Mode
 from ._questions import Answer, answer_of, is_question
@@ -49,6 +50,7 @@ class InterceptDropout(Mode):
             return self._dropout(func, *args, **kwargs)
         if func in COMPOSITES and rate_of(func, args, kwargs) > 0:
             return COMPOSITES[func](self._dropout, self, *args, **kwargs)
+        func = counted(func)
         result = func(*args, **kwargs)
         if self.on_answer and is_question(func, args):
             self.on_answer(func, result)
@@ -59,8 +61,8 @@ class InterceptDropout(Mode):
     def _dropout(self, func, input, p=0.5, training=None, inplace=False, *, train=None):
         mask = self.on_dropout(func, input, float(p))
         inplace = inplace or func.__name__.endswith("_")
-        if mask is None:  # written all the same, so that the probe can tell
-            return input.mul_(1) if inplace else input
+        if mask is None:  # a copy all the same, or written into: what comes after may depend on it
+            return input if p == 0 else input.mul_(1) if inplace else input.clone()
         output = input.mul_(mask[0]) if inplace else input * mask[0]
         return output if len(mask) == 1 else output.add_(mask[1])
 

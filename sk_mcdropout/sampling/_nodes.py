@@ -24,13 +24,14 @@ class Captured:
 
     def __init__(self, tensor: Tensor) -> None:
         # Tensors of the inference mode do not count how often they are written into.
-        self._tensor = tensor.clone() if tensor.is_inference() else tensor
-        self._version = None if tensor.is_inference() else tensor._version
+        counts = not tensor.is_inference()
+        self._tensor = tensor.detach() if counts else tensor.clone()
+        self._version = self._tensor._version if counts else None
 
     @property
     def tensor(self) -> Tensor:
         """The tensor, if it was not written into since."""
-        if self._version is not None and self._version != self._tensor._version:
+        if self._version is not None and self._tensor._version != self._version:
             raise NotImplementedError(
                 "a tensor must not be written into between its use and the use of the result, "
                 "which is computed late"

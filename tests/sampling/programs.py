@@ -6,8 +6,8 @@ dropout, its number, kind, rate and place of the rows are written down: `interpr
 lines by plain torch, one draw after the other, with explicit masks in the place of the dropouts.
 """
 
+import itertools
 import random
-import textwrap
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,7 +21,8 @@ __all__ = ["Program", "interpret", "random_program"]
 SHAPES = {"table": (6,), "sequence": (4, 6)}  # of one row
 
 # For each group some lines. Registers are {a}, {b}, {c}; {v} and {w} have half of their length;
-# {D} is a dropout of any kind, {E} one of single numbers.
+# {D} is a dropout of any kind, {E} one of single numbers, {P} one that
+# only multiplies, {T}, {M} and {N} one whose rows are not the first axis.
 LINES = {
     "out of place": """
         {a} = F.relu({b})
@@ -59,7 +60,7 @@ LINES = {
         {a}.masked_fill_({b} > 0.123, 0.25)
         {a}.unsqueeze_(1).squeeze_(1)
         {a}.transpose(-1, 0).mul_(0.7)
-        {c}.detach().add_(0.1)
+        {c}.data.add_(0.1)
         {a}.zero_().add_({b})
         F.relu_({a})
         torch.sigmoid_({a})
@@ -116,6 +117,16 @@ LINES = {
         {a} = {D}(layer_norm({b}))
         {a} += {D}({b})
     """,
+    "in steps": """
+        h = linear({a}); i = {D}(h); h += 0.3; {a} = other_linear(i)
+        h = linear({a}); i = {D}(h); h.data.mul_(2); {a} = other_linear(i)
+        h = linear({a}); i = {D}(h); h.unsqueeze_(1); {a} = other_linear(i).view(x.shape)
+        h = linear({D}({a})); i = F.relu(h); h.zero_(); {a} = i
+        h = linear({D}({a})); F.relu(h, inplace=True); hardtanh_in_place(h); {a} = h
+        h = linear({D}({a})); i = h[..., :3]; relu_in_place(h); {a} = torch.cat([i, h[..., 3:]], -1)
+        h = linear({D}({a})); i = h * 2; i = i + F.relu(h); {a} = i + h
+        h = i = linear({a}); {D}(h); {a} = other_linear(F.relu(i, inplace=True))
+    """,
     "of a table": """
         {a} = batch_norm({b})
         {a} = linear({D}(batch_norm(other_linear({b}))))
@@ -134,7 +145,54 @@ LINES = {
         {a} = {a} + {b}.mean(1, keepdim=True)
     """,
 }
-GROUPS = ["out of place", "layers", "in place", "in place", "aliases", "dropouts", "dropouts"]
+# Kinds of programs that have one line more, of these. {R} is a dropout whose rows are ragged: its
+# masks are those of each row by itself.
+SPECIAL = {
+    "dtypes": """
+        {a} = {D}({b}.float()).double()
+        {a} = {D}(other_linear({b}).float().relu_()).double()
+    """,
+    "zeros": """
+        {a} = {a} + zero * {D}({b})
+        {a} = {a} + linear({D}({b}) * zero)
+        {a} = {P}({b} * 1e-9) * 1e9
+        {a} = linear({D}({b} * zero)) + {a}
+    """,
+    "sorted": """
+        i = {b}.flatten(1).sum(1).argsort(); {a} = {D}({b}[i])[i.argsort()]
+        i = {b}.flatten(1)[:, 0].sort().indices; {a}[i] = {D}({b}[i])
+    """,
+    "ragged": """
+        i = {b}.flatten(1).sum(1) > 0.1; {a} = {b}.clone(); {a}[i] = {R}({b}[i])
+        i = {b}[..., 0] > 0; {a} = {b}.clone(); {a}[i] = {R}({b}[i])
+        i = {b}[..., 0].abs() > 0.2; {a} = {b} * 1; {a}[i] = linear({R}(other_linear({b}[i])))
+        i = max(1, int(({b} > 0).sum(-1).max())); {a} = F.pad({R}({b}[..., :i]), (0, 6 - i))
+        while {a}.abs().max() > 0.3: {a} = {R}({a}) * 0.3
+        {a} = {R}({b}) if {b}.sum() > 0.1 else {b}
+    """,
+    "asking": """
+        assert torch.isfinite({b}).all(); {a} = linear({D}({b}))
+        assert not {b}.isnan().any() and {b}.abs().max() < 1e9
+    """,
+    "asking all rows": """
+        {a} = {b} * (0.5 if {b}.abs().max() > 1.5 else 0.7)
+        if {b}.mean() > 0.1: {a} = {a} * 0.5
+        assert {b}.abs().max().item() < 1e9
+    """,
+    "mixing": """
+        {a} = {b} - {b}.mean(0)
+        {a} = {b}.softmax(0)
+        {a} = {b} / {b}.std()
+        {a} = {b}.flip(0)
+        {a} = {b}.cumsum(0)
+        {a} = {b} + {b}[0]
+        {a} = F.batch_norm({b}, None, None, training=True)
+        {a} = {b} / len({b})
+    """,
+}
+READY = ["dtypes", "zeros", "asking"]  # the kinds that run
+ALL = LINES | SPECIAL
+GROUPS = ["out of place", "layers", "in place", "in place", "aliases", "dropouts", "in steps"]
 ELEMENTWISE = ["dropout", "dropout", "dropout", "alpha_dropout"]
 OF_CHANNELS = ["dropout1d", "feature_alpha_dropout"]
 OUTPUTS = ["a", "a", "linear(a)", "a + b", "torch.cat([a, v], -1)", "v", "(b, a)", "a + x + c"]
@@ -163,6 +221,8 @@ class Dropout:
     def mask_shape(self, h):
         """The shape of a mask that all rows share, with rows of length 1."""
         shape = [*h.shape]
+        if self.rows == "ragged":
+            return shape
         if self.rows == "merged rows first":
             shape = [shape[0] // 4, 4, *shape[1:]]
         elif self.rows == "merged rows second":
@@ -173,13 +233,13 @@ class Dropout:
         return shape
 
     def masked(self, h, draw, seed, call):
-        """Apply the mask of one draw; its numbers do not depend on the draws after it."""
+        """Apply the mask of one draw."""
         if self.p == 0:
             return h
         shape = self.mask_shape(h)
         bits = np.random.PCG64([seed, call]).jumped(draw)
         numbers = np.random.Generator(bits).random(shape, np.float32)
-        keep = torch.from_numpy(numbers >= self.p).double()
+        keep = torch.from_numpy(numbers >= self.p).to(h.dtype)
         if self.rows.startswith("merged"):
             sizes = (-1, 4) if self.rows == "merged rows first" else (4, -1)
             keep = keep.expand(h.unflatten(0, sizes).shape).flatten(0, 1)
@@ -213,10 +273,11 @@ class Net(nn.Module):
                     "hardtanh_in_place": nn.Hardtanh(-0.6, 0.6, inplace=True),
                 }
             )
+        zero = nn.Parameter(torch.zeros((), dtype=torch.float64))  # a gate that learned nothing yet
         dropouts = {f"D{i}": dropout.written() for i, dropout in enumerate(program.dropouts)}
         layers = {name: d for name, d in dropouts.items() if isinstance(d, nn.Module)}
         self.parts.update(layers)
-        self.names = dropouts | dict(self.parts) | {"torch": torch, "F": F}
+        self.names = dropouts | dict(self.parts) | {"torch": torch, "F": F, "zero": zero}
         self.code = compile(program.code, "<program>", "exec")
         self.double().eval()
 
@@ -235,6 +296,7 @@ class Program:
 
     seed: int
     form: str
+    kind: str
     lines: tuple[str, ...]
     dropouts: tuple[Dropout, ...]
     output: str
@@ -246,7 +308,7 @@ class Program:
 
     def __str__(self):
         names = "\n".join(f"D{i} = {dropout}" for i, dropout in enumerate(self.dropouts))
-        return f"seed {self.seed}, x: (n, {SHAPES[self.form]})\n{names}\n{self.code}"
+        return f"{self.seed}, {self.kind}, x: (n, *{SHAPES[self.form]})\n{names}\n{self.code}"
 
     def net(self):
         return Net(self)
@@ -257,42 +319,49 @@ class Program:
 
 
 @cache
-def random_program(seed):
+def random_program(seed, kinds=(*READY,)):
     """Make a program whose dropouts change its output, and the same at each call."""
     choose = random.Random(seed)
     while True:
-        program = _any_program(seed, choose)
+        program = _any_program(seed, choose, choose.choice(["plain", *kinds]))
         draws = interpret(program, program.inputs(3), 6)
         if draws.isfinite().all() and not torch.allclose(draws, draws[:1], atol=1e-3):
             return program
 
 
-def _any_program(seed, choose):
+def _any_program(seed, choose, kind):
     """Make a program of 2 to 7 lines."""
     form = choose.choice([*SHAPES])
-    groups = {group: textwrap.dedent(lines).strip().split("\n") for group, lines in LINES.items()}
+    groups = {name: [*map(str.strip, lines.strip().split("\n"))] for name, lines in ALL.items()}
     registers = choose.choice(["a", "aab", "aabbcx"])  # straight on, with a skip, any
     dropouts, lines = [], []
     n_lines = choose.randint(2, 7)
     sure = choose.randrange(n_lines)  # the line that has a dropout of what is given back
-    for i in range(n_lines):
-        group = "dropouts" if i == sure else choose.choice([*GROUPS, f"of a {form}"])
+    chosen = choose.choices([*GROUPS, f"of a {form}"], k=n_lines)
+    chosen[sure] = choose.choice(["dropouts", "in steps"])
+    if kind != "plain":
+        chosen.insert(choose.randrange(n_lines + 1), kind)
+        registers = "a"
+    for group in chosen:
         line = choose.choice(groups[group])
-        names = dict(zip("abc", choose.choices("a" if i == sure else registers, k=3), strict=True))
+        names = dict(zip("abc", choose.choices(registers, k=3), strict=True))
         names |= dict(zip("vw", choose.sample("vw", 2), strict=True))
-        for place in "DETMN":
+        for place in "DEPTMNR":
             if "{" + place + "}" in line:
                 names[place] = f"D{len(dropouts)}"
                 dropouts.append(_random_dropout(choose, form, place))
         lines.append(line.format(**names))
-    return Program(seed, form, tuple(lines), tuple(dropouts), choose.choice(OUTPUTS))
+    return Program(seed, form, kind, tuple(lines), tuple(dropouts), choose.choice(OUTPUTS))
 
 
 def _random_dropout(choose, form, place):
-    kinds = ELEMENTWISE + (OF_CHANNELS if form == "sequence" and place == "D" else [])
-    rows = {"T": "second", "M": "merged rows first", "N": "merged rows second"}.get(place, "first")
+    kinds = ["dropout"] if place == "P" else ELEMENTWISE
+    if place == "D" and form == "sequence":
+        kinds = [*kinds, *OF_CHANNELS]
+    rows = {"T": "second", "M": "merged rows first", "N": "merged rows second", "R": "ragged"}
+    rows = rows.get(place, "first")
     p = choose.choice([0.2, 0.3, 0.5, 0.5, 0.0])
-    inplace = choose.random() < 0.4 and place not in "MN"  # a copy, but a view of one row
+    inplace = choose.random() < 0.4 and place not in "MNR"  # a copy, but a view of one row
     return Dropout(choose.choice(kinds), p, inplace, choose.random() < 0.5, rows)
 
 
@@ -301,7 +370,7 @@ def interpret(program, x, n_draws, seed=0):
     """Run a program draw by draw, with explicit masks in the place of its dropouts."""
     net, draws = program.net(), []
     for draw in range(n_draws):
-        calls = iter(range(len(program.dropouts)))
+        calls = itertools.count()
 
         def reader(dropout, draw=draw, calls=calls):
             return lambda h: dropout.masked(h, draw, seed, next(calls))
