@@ -11,15 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ._choice import agree_over_draws
-from ._intercept import CallsChanged, InterceptDropout
-from ._masks import DropoutSite, Masks
-from ._questions import Answer, answer_of
+from ._intercept import CallsChanged, InterceptDropout, PlannedCalls, masks_of
+from ._mapped import AskOnce, values_for_all
+from ._masks import DropoutSite, Masks, count_draws, take_draws
+from ._questions import Answer, answer_of, is_question
 from ._rows import count_rows, map_tensors
 from ._strategies import STRATEGIES, Forward
 
-__all__ = ["answers_to", "rows_agree_alone", "rows_go_one_way"]
+__all__ = ["answers_to", "masks_are_asked_about", "rows_agree_alone", "rows_go_one_way"]
 
 
 def answers_to(forward: Forward, x: Any) -> list[Answer]:
@@ -30,75 +32,80 @@ def answers_to(forward: Forward, x: Any) -> list[Answer]:
     return answers
 
 
+def masks_are_asked_about(
+    forward: Forward, x: Any, masks: Masks, sites: tuple[DropoutSite, ...]
+) -> bool:
+    """Return whether the code learns about values that depend on masks; if in doubt, True."""
+
+    def one_draw(masks: Masks) -> Tensor:
+        with _RefuseMapped(_masks_or_none(masks, sites, count_rows(x))):
+            return forward(x)
+
+    try:
+        torch.vmap(one_draw)(masks)
+    except Exception:  # torch does not map everything
+        return True
+    return False
+
+
+class _RefuseMapped(InterceptDropout):
+    """Raise an error for questions about what is mapped over."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Handle one torch function; torch calls this."""
+        if is_question(func, args):
+            for x in filter(torch.is_tensor, tree_leaves((args, kwargs))):
+                if values_for_all(x) is not None:
+                    raise CallsChanged("the masks are asked about")
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _masks_or_none(masks: Masks | None, sites: tuple[DropoutSite, ...], n_rows: int) -> Callable:
+    return _no_mask if masks is None else masks_of(masks, PlannedCalls(sites, [n_rows]))
+
+
 def _no_mask(*_: Any) -> None:
     return None
 
 
-def rows_go_one_way(forward: Forward, x: Any, answers: list[Answer]) -> bool:
+def rows_go_one_way(
+    forward: Forward,
+    x: Any,
+    answers: list[Answer],
+    masks: Masks | None = None,
+    sites: tuple[DropoutSite, ...] = (),
+) -> bool:
     """Return whether each row alone would get the answers that all of them got together.
 
-    All rows are looked at in one pass, by mapping over them; where torch cannot do so, the answer
-    is False.
+    All rows are looked at in one pass, by mapping over them, or in one pass for each draw if there
+    are masks; where torch cannot do so, the answer is False.
     """
+    each_row = map_tensors(partial(torch.unsqueeze, dim=1), x)
+    draws = [None] if masks is None else [take_draws(masks, t) for t in range(count_draws(masks))]
+    return all(_get(forward, each_row, answers, masks, sites) for masks in draws)
+
+
+def _get(
+    forward: Forward,
+    each_row: Any,
+    answers: list[Answer],
+    masks: Masks | None,
+    sites: tuple[DropoutSite, ...],
+) -> bool:
     each: list[Answer] = []
 
     def one_row(x: Any) -> Tensor:
-        with _AskEachRow(each):
+        with AskOnce(
+            _masks_or_none(masks, sites, 1),
+            lambda func, result: each.append(answer_of(func, result)),
+        ):
             return forward(x)
 
     try:
-        torch.vmap(one_row)(map_tensors(partial(torch.unsqueeze, dim=1), x))
+        torch.vmap(one_row)(each_row)
     except Exception:  # torch does not map everything
         return False
     return each == answers
-
-
-class _AskEachRow(InterceptDropout):
-    """Answer a question about one row if the answer is the same for all rows."""
-
-    def __init__(self, answers: list[Answer]) -> None:
-        super().__init__(_no_mask, self._hear)
-        self.answers = answers
-
-    def _hear(self, func: Callable, result: Any) -> None:
-        self.answers.append(answer_of(func, result))
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Handle one torch function; torch calls this."""
-        if func.__name__ in _OF_ONE_TENSOR and args:
-            _HandOut.apply(rows := _Rows(), args[0])
-            if rows.values is not None:
-                if not torch.equal(rows.values, rows.values[:1].expand_as(rows.values)):
-                    raise CallsChanged("the rows get unlike answers")
-                args = rows.values[0], *args[1:]
-        return super().__torch_function__(func, types, args, kwargs)
-
-
-_OF_ONE_TENSOR = {"__bool__", "__int__", "__float__", "__index__", "item", "tolist", "is_nonzero"}
-
-
-class _Rows:
-    """Takes the values of a tensor for all rows, if it is mapped over."""
-
-    values: Tensor | None = None
-
-
-class _HandOut(torch.autograd.Function):
-    """Hand out the values of a tensor for all rows that are mapped over."""
-
-    @staticmethod
-    def forward(rows: _Rows, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        """Keep nothing for a backward pass."""
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, rows: _Rows, x: Tensor) -> tuple[Tensor, int]:
-        """Take the values from outside of the map."""
-        rows.values = x.movedim(in_dims[1], 0)
-        return x.clone(), in_dims[1]
 
 
 def rows_agree_alone(

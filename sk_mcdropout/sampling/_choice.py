@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._intercept import CallsChanged, InterceptDropout
-from ._masks import DropoutSite, Masks, unlike_masks, take_draws
+from ._masks import DropoutSite, Masks, take_draws, unlike_masks
 from ._rows import map_tensors
 from ._strategies import STRATEGIES, Forward
 
@@ -39,7 +39,7 @@ class Trial:
     """What the loop gives for a few unlike rows and unlike draws, to hold strategies against.
 
     The rows are three of the input, as given and then permuted and with noise; the draws are three
-    with half of the units dropped, of which the second drops what the first keeps.
+    with half of the units dropped, see `unlike_masks`.
 
     Parameters
     ----------

@@ -113,11 +113,11 @@ def _may_be_together(
     plan: Plan, forward: Forward, masks: Masks, x: Any, answers: list[Answer]
 ) -> bool:
     """Return whether the rows of a chunk have together what each of them has alone."""
-    return (
-        count_rows(x) == 1
-        or rows_go_one_way(forward, x, answers)
-        or rows_agree_alone(forward, x, take_draws(masks, slice(2)), plan.sites)
-    )
+    if plan.found.asks_later:  # each draw may have answers of its own
+        return rows_go_one_way(forward, x, answers, masks, plan.sites)
+    if count_rows(x) == 1 or rows_go_one_way(forward, x, answers):
+        return True
+    return rows_agree_alone(forward, x, take_draws(masks, slice(2)), plan.sites)
 
 
 def _unless_out_of_memory(run: Any, x: Any, size: _Size) -> Tensor | None:

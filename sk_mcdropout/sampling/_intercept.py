@@ -16,7 +16,7 @@ from ._masks import KINDS, DropoutSite, Mask, Masks, count_rows_of, fit_mask
 from ._modes import Mode
 from ._questions import Answer, answer_of, is_question
 
-__all__ = ["CallsChanged", "InterceptDropout", "PlannedCalls", "masked_pass"]
+__all__ = ["CallsChanged", "InterceptDropout", "PlannedCalls", "masked_pass", "masks_of"]
 
 
 class InterceptDropout(Mode):
@@ -132,14 +132,20 @@ def masked_pass(
     x: Any,
     masks: Masks,
     calls: PlannedCalls,
+    intercept: type[InterceptDropout] = InterceptDropout,
 ) -> Tensor:
     """Run one forward pass; each dropout call applies its mask, if there is one."""
+    with intercept(masks_of(masks, calls), calls.hear):
+        output = forward(x)
+    calls.end()
+    return output
+
+
+def masks_of(masks: Masks, calls: PlannedCalls) -> Callable[[Callable, Tensor, float], Mask | None]:
+    """Return what gives each dropout call its mask, if it is one of those that were planned."""
 
     def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
         site = calls.next_site(func, x, p)
         return fit_mask(masks[site.call], site, x) if site and site.call in masks else None
 
-    with InterceptDropout(on_dropout, calls.hear):
-        output = forward(x)
-    calls.end()
-    return output
+    return on_dropout

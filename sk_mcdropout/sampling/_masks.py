@@ -28,8 +28,8 @@ __all__ = [
     "dtype_name",
     "fit_mask",
     "mask_shape",
-    "unlike_masks",
     "take_draws",
+    "unlike_masks",
 ]
 
 # The tensors of one dropout call: ``(scale,)`` or, for alpha dropout, ``(scale, shift)``.
@@ -148,11 +148,14 @@ def draw_mask(
 
 
 def unlike_masks(site: DropoutSite, device: torch.device) -> Mask:
-    """Draw three masks that keep half of the units or so; the second drops what the first keeps."""
-    uniform = np.random.default_rng(site.call).random((2, *site.mask_shape))
-    one, another = torch.from_numpy(uniform < 0.5)
+    """Draw three masks: one with half of the units or so, the opposite one, and the first again.
+
+    Draws that are alike, with another one between, cannot be kept apart by luck, as in a sort of
+    all their rows.
+    """
+    keep = torch.from_numpy(np.random.default_rng(site.call).random(site.mask_shape) < 0.5)
     half = replace(site, p=0.5) if site.p < 1 else site
-    return _mask_of(torch.stack([one, ~one, another]).to(device), half)
+    return _mask_of(torch.stack([keep, ~keep, keep]).to(device), half)
 
 
 def _mask_of(keep: Tensor, site: DropoutSite) -> Mask:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._alone import answers_to, rows_go_one_way
+from ._alone import answers_to, masks_are_asked_about, rows_go_one_way
 from ._choice import Trial, agree, reason_of
 from ._eval_mode import evaluating, parts_of
 from ._intercept import CallsChanged
@@ -170,6 +170,10 @@ def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bo
     try:
         trial = Trial(forward, rows, plan.sites, plan.device)
         mixes = not rows_are_alone or trial.rows_mix()
+        if plan.found.asks_later and not masks_are_asked_about(
+            forward, rows, trial.masks, plan.sites
+        ):
+            plan = replace(plan, found=replace(plan.found, asks_later=False))
     except CallsChanged:  # the masks change the values, and they the calls
         return plan.row_by_row()
     if mixes:

@@ -35,6 +35,8 @@ class Probe:
         Whether the module changes its input in place.
     asks : bool
         Whether the code of the module learns about values, and may go one way or another.
+    asks_later : bool
+        Whether it learns about values that masks may have changed.
     random : bool
         Whether the module draws random numbers in eval mode.
     varies : bool
@@ -51,6 +53,7 @@ class Probe:
     bytes_after: int = 0
     writes_input: bool = False
     asks: bool = False
+    asks_later: bool = False
     random: bool = False
     varies: bool = False
     tied: bool = False
@@ -64,6 +67,7 @@ class Recorder:
         self.calls: list[tuple[str, str, float, str]] = []
         self.inputs: list[tuple[tuple[int, ...], Tensor]] = []
         self.answers: list[Answer] = []
+        self.asks_later = False
         self.draws = False  # random numbers, in other ways than dropout
         self.widest = {"before": 0, "masked": 0, "after": 0}
 
@@ -75,6 +79,7 @@ class Recorder:
 
     def on_answer(self, func: Callable, result: Any) -> None:
         self.answers.append(answer_of(func, result))
+        self.asks_later |= self.widest["masked"] > 0
 
     def on_result(self, func: Callable, result: Any) -> None:
         self.draws |= is_random(func)
@@ -137,7 +142,10 @@ def probe(
         sites = _sites_of_one_row(paths, forward, rows)
     before, masked, after = (size // 3 for size in more.widest.values())
     written, asks = _versions(own) != versions, bool(more.answers)
-    found = Probe(sites, before, masked, after, written, asks, random, varies, tied)
+    found = Probe(
+        *(sites, before, masked, after, written),
+        *(asks, more.asks_later, random, varies, tied),
+    )
     return found, two, three
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ._deferred import by_thinning, by_weights
 from ._in_place import WriteOnCopies
 from ._intercept import InterceptDropout, PlannedCalls, masked_pass
+from ._mapped import AskOnce
 from ._masks import (
     KINDS,
     SEEDS,
@@ -48,8 +49,9 @@ def _by_vmap(
     n_rows = count_rows(x)
 
     def all_draws(masks: Masks) -> Tensor:
+        calls = PlannedCalls(sites, [n_rows], answers)
         with WriteOnCopies(next(iter(masks.values()))[0]) as mode:
-            output = masked_pass(forward, x, masks, PlannedCalls(sites, [n_rows], answers))
+            output = masked_pass(forward, x, masks, calls, AskOnce)
         return mode.replaced(output)
 
     return torch.vmap(all_draws)(masks)

@@ -227,8 +227,8 @@ def limited(most, sizes):
     return Function(forward, net), net
 
 
-# The rows of each pass that plans with a strategy that is asked for: those of the probe, three draws
-# of the rows as given and three of unlike rows, and one of fewer rows.
+# The rows of each pass that plans with a strategy that is asked for: those of the probe, three
+# draws of the rows as given and three of unlike rows, and one of fewer rows.
 PLANNED = [3, 2, *[3] * 3, *[3] * 3, 2]
 
 

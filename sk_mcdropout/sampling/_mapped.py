@@ -1,0 +1,56 @@
+"""Look into what `torch.vmap` maps over, to answer a question that has one answer for all."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._intercept import CallsChanged, InterceptDropout
+
+__all__ = ["AskOnce", "values_for_all"]
+
+_OF_ONE_TENSOR = {"__bool__", "__int__", "__float__", "__index__", "item", "tolist", "is_nonzero"}
+
+
+class AskOnce(InterceptDropout):
+    """Answer a question about one row or draw if the answer is the same for all of them."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Handle one torch function; torch calls this."""
+        if args and func.__name__ in _OF_ONE_TENSOR:
+            values = values_for_all(args[0])
+            if values is not None:
+                if not torch.equal(values, values[:1].expand_as(values)):
+                    raise CallsChanged("a question has unlike answers")
+                args = values[0], *args[1:]
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def values_for_all(x: Tensor) -> Tensor | None:
+    """Return the values of x for all that is mapped over; None if they do not depend on it."""
+    _HandOut.apply(tray := _Tray(), x)
+    return tray.values
+
+
+class _Tray:
+    """Where `_HandOut` puts what it finds."""
+
+    values: Tensor | None = None
+
+
+class _HandOut(torch.autograd.Function):
+    """Hand out the values of a tensor for all that is mapped over."""
+
+    @staticmethod
+    def forward(tray: _Tray, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        """Keep nothing for a backward pass."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, tray: _Tray, x: Tensor) -> tuple[Tensor, int]:
+        """Take the values from outside of the map."""
+        tray.values = x.movedim(in_dims[1], 0)
+        return x.clone(), in_dims[1]
