@@ -203,9 +203,10 @@ class DrawingNet(NeuralNet):
             )
         if type(self).forward_iter is not DrawingNet.forward_iter:
             return torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
-        if self.extra_dropout:  # `evaluation_step` would put these modules in eval mode
+        # `evaluation_step` would put the modules of `extra_dropout` in eval mode, where all others
+        # are already.
+        if self.extra_dropout or type(self).evaluation_step is NeuralNet.evaluation_step:
             return self.infer(x)
-        return self._alone().evaluation_step((x, None), training=False)
 
     def _alone(self) -> Any:
         """Return the net past skorch's mix-in for accelerate.
