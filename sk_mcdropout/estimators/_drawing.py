@@ -234,7 +234,7 @@ class DrawingNet(NeuralNet):
 
     def _reads_plainly(self) -> bool:
         """Return whether the table need not go through a dataset and an iterator."""
-        params = {**self.get_params_for("iterator_valid"), **self.get_params_for("dataset")}
+        params = any(name.startswith(("iterator_valid__", "dataset__")) for name in vars(self))
         return (
             self.dataset is BatchDataset
             and self.iterator_valid is DataLoader
