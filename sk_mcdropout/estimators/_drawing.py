@@ -207,6 +207,7 @@ class DrawingNet(NeuralNet):
         # are already.
         if self.extra_dropout or type(self).evaluation_step is NeuralNet.evaluation_step:
             return self.infer(x)
+        return self._alone().evaluation_step((x, None), training=False)
 
     def _alone(self) -> Any:
         """Return the net past skorch's mix-in for accelerate.
