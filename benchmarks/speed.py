@@ -87,13 +87,21 @@ def best_batches(rival, x, choose):
     return min(runs, key=seconds) if len(runs) > 1 else runs[0]
 
 
+def draws_timed(case, name):
+    """Return how many draws of a contender are timed."""
+    if name in RIVALS:
+        return draws_to_time(name, case.rival_draws, N_DRAWS)
+    return case.our_draws if name in (OURS, LIMIT) else N_DRAWS
+
+
 def contenders(case):
     """Return name -> call, name -> factor of its time, and name -> error of those that fail."""
     net, x = net_and_rows(case)
-    calls, factors, errors = {OURS: our_call(net, x)}, {}, {}
+    calls, factors, errors = {OURS: our_call(net, x, case.our_draws)}, {}, {}
+    factors[OURS] = factors[LIMIT] = N_DRAWS / draws_timed(case, OURS)
     _, our_std = calls[OURS]()
     for name, make in RIVALS.items():
-        n_draws = draws_to_time(name, case.rival_draws, N_DRAWS)
+        n_draws = draws_timed(case, name)
         try:
             call = best_batches(make(net, n_draws), x, name not in FEW_DRAWS)
             _, std = call()
@@ -207,7 +215,7 @@ def notes(results):
 def _cell(result, name):
     if name not in result.milliseconds:
         return "error" if name in result.errors else ""
-    scaled = name in RIVALS and draws_to_time(name, result.case.rival_draws, N_DRAWS) < N_DRAWS
+    scaled = draws_timed(result.case, name) < N_DRAWS
     marks = "*" * scaled + "†" * (f"{name} std" in result.errors)
     return f"{result.milliseconds[name]:.3g}{marks}"
 

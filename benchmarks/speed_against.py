@@ -67,7 +67,8 @@ def main():
 
     chosen, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    calls = {case.name: our_call(*net_and_rows(case)) for case in CASES if chosen in case.name}
+    chosen = [case for case in CASES if chosen in case.name]
+    calls = {case.name: our_call(*net_and_rows(case), case.our_draws) for case in chosen}
     turn = {"package": sk_mcdropout.__file__, "seconds": medians_in_turn(calls, N_TIMES)}
     print(json.dumps(turn))
 

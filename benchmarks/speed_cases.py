@@ -29,6 +29,7 @@ class Case:
     times_limit: float | None = None  # at most
     times_rewritten: float | None = None  # faster than the rewritten net, at least
     rival_draws: int = N_DRAWS  # fewer for slow rivals, whose time grows with the draws
+    our_draws: int = N_DRAWS  # fewer where ours grows with the draws as well, and for its limit
 
 
 def dense(*widths, p=0.1):
@@ -47,6 +48,14 @@ def convolutional():
     return nn.Sequential(*first, *second, *last)
 
 
+def convolutional_with_classic_head():
+    """Return a convolutional net whose head has a dropout on all that the convolutions give."""
+    first = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    second = [nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()]
+    third = [nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*first, *second, *third, nn.Dropout(0.5), nn.Linear(32 * 8 * 8, 1))
+
+
 class Encoder(nn.Module):
     """One encoder layer, whose tokens are averaged."""
 
@@ -57,6 +66,50 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         return self.last(self.layer(x).mean(1))
+
+
+class Block(nn.Module):
+    """One layer of a transformer as in BERT, with dropout of the attention too."""
+
+    def __init__(self, width, n_heads, p):
+        super().__init__()
+        self.n_heads = n_heads
+        self.attention, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.forget, self.drop = nn.Dropout(p), nn.Dropout(p)
+        up, down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.feed = nn.Sequential(up, nn.GELU(), down, nn.Dropout(p))
+
+    def forward(self, x):
+        parts = self.attention(x).unflatten(-1, (3, self.n_heads, -1)).movedim(2, 0)
+        queries, keys, values = parts.transpose(-2, -3)
+        weights = (queries @ keys.transpose(-1, -2) / keys.shape[-1] ** 0.5).softmax(-1)
+        mixed = (self.forget(weights) @ values).transpose(-2, -3).flatten(2)
+        x = self.first(x + self.drop(self.mix(mixed)))
+        return self.second(x + self.feed(x))
+
+
+class Transformer(nn.Module):
+    """A transformer of the size of DistilBERT, on tokens that are embedded already."""
+
+    def __init__(self, n_layers=6, width=768, n_heads=12, p=0.1):
+        super().__init__()
+        self.layers = nn.Sequential(*(Block(width, n_heads, p) for _ in range(n_layers)))
+        self.drop, self.last = nn.Dropout(p), nn.Linear(width, 1)
+
+    def forward(self, x):
+        return self.last(self.layers(self.drop(x))[:, 0])
+
+
+def products_of_a_transformer(n_draws, net, x):
+    """Return a function that computes the products alone of the layers of a `Transformer`.
+
+    Each draw needs them all: they come after the first dropout.
+    """
+    layers = [part for part in net.layers.modules() if isinstance(part, nn.Linear)]
+    shapes = [(layer.in_features, layer.out_features) for layer in layers]
+    steps = [_mm(x.shape[0] * x.shape[1], *shape, n_draws) for shape in shapes]
+    return lambda: [step() for step in steps]
 
 
 def products(widths, net, x):
@@ -132,9 +185,9 @@ def net_and_rows(case):
     return case.net(), torch.from_numpy(X)
 
 
-def our_call(net, x):
+def our_call(net, x, n_draws=N_DRAWS):
     """Return our public call."""
-    estimator = MCDropoutRegressor(net, n_draws=N_DRAWS, random_state=0).initialize()
+    estimator = MCDropoutRegressor(net, n_draws=n_draws, random_state=0).initialize()
     return partial(estimator.predict, x.numpy(), return_std=True)
 
 
@@ -153,8 +206,14 @@ CASES = [
          partial(products, _WIDE), "matrix products", 4, 0.5, rival_draws=10),
     Case("small conv net, dropout before the last layer, 200 rows", convolutional,
          (200, 1, 28, 28), one_pass, "one eval pass", 30, 1.3, rival_draws=10),
+    Case("conv net, dropout of 2,048 features before the last layer, 200 rows",
+         convolutional_with_classic_head, (200, 3, 32, 32), one_pass, "one eval pass", 30, 1.3,
+         rival_draws=10),
     Case("8-50-50-1, one row", partial(dense, *_TWO), (1, 8),
          skorch_predict, "skorch's `predict`", None, 2),
     Case("transformer encoder layer, 64 tokens, 100 rows", Encoder, (100, 64, 32),
          times_faster=1.5, rival_draws=10),
+    Case("transformer, 6 layers of 768, 32 tokens, 16 rows", Transformer, (16, 32, 768),
+         partial(products_of_a_transformer, 2), "matrix products", None, 1.3,
+         rival_draws=2, our_draws=2),
 ]  # fmt: skip

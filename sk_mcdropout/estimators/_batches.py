@@ -1,6 +1,6 @@
 """Rows fetched by the batch: a dataset, a loader, and the order of the rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -20,6 +20,7 @@ __all__ = [
     "batch_loader",
     "by_rows",
     "dense_chunks",
+    "whole_of",
     "with_weights",
 ]
 
@@ -46,6 +47,8 @@ class BatchDataset(Dataset):
     # Weights of the rows, where the net was fitted with some. A batch stays a pair: its target
     # brings them along, as an attribute of the same name.
     sample_weight: np.ndarray | None = None
+    # Makes a target what the net is trained on, which it brings along as ``standardised``.
+    standardise: Callable[[Tensor], Tensor] | None = None
 
     def __getitems__(self, rows: Sequence[int]) -> tuple[Any, Any]:
         """Return the inputs and targets of a batch of rows; torch's data loader calls this."""
@@ -56,6 +59,8 @@ class BatchDataset(Dataset):
         X = _take(X, at, self.X_indexing)
         y = torch.zeros(len(at), 1) if self.y is None else _take(self.y, at, self.y_indexing)
         X, y = _as_tensors(X), _as_tensors(y)
+        if self.standardise is not None:
+            vars(y)["standardised"] = self.standardise(y)
         return X, y if self.sample_weight is None else with_weights(y, self.sample_weight[at])
 
 
@@ -100,7 +105,7 @@ class BatchLoader(DataLoader):
     def _cut(self) -> Iterator[tuple[Tensor, Tensor]]:
         # torch's iterator draws a seed for its workers, also where it has none.
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
-        rows = order_of_rows(self.sampler)
+        rows = np.fromiter(self.sampler, np.int64)
         size = self.batch_size or 1
         if self.drop_last:
             rows = rows[: len(rows) // size * size]
@@ -189,9 +194,11 @@ def with_weights(y: Tensor, weights: Any) -> Tensor:
 
 
 def _split(y: Tensor, size: int) -> Sequence[Tensor]:
+    """Split a target and what it brings along."""
     parts = y.split(size)
-    if hasattr(y, "sample_weight"):
-        parts = tuple(map(with_weights, parts, y.sample_weight.split(size)))
+    for name, rows in vars(y).items():
+        for part, some in zip(parts, rows.split(size), strict=True):
+            vars(part)[name] = some
     return parts
 
 
@@ -205,11 +212,16 @@ def _together(batch: tuple[Any, ...]) -> tuple[Any, Any]:
     return X, with_weights(y, *weights) if weights else y
 
 
-def fetches_batches(dataset: Any) -> bool:
-    """Return whether a dataset, or the one it is a subset of, is a `BatchDataset`."""
+def whole_of(dataset: Any) -> Any:
+    """Return the dataset that one is a subset of, or a dataset that is none."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    return isinstance(dataset, BatchDataset)
+    return dataset
+
+
+def fetches_batches(dataset: Any) -> bool:
+    """Return whether a dataset, or the one it is a subset of, is a `BatchDataset`."""
+    return isinstance(whole_of(dataset), BatchDataset)
 
 
 def by_rows(dataset: Any) -> Any:
@@ -222,29 +234,3 @@ def by_rows(dataset: Any) -> Any:
     else:
         vars(dataset)["__getitems__"] = None  # torch's data loader looks here first
     return dataset
-
-
-def order_of_rows(sampler: Any) -> np.ndarray:
-    """Return the rows of one pass of a sampler, which for a shuffle are drawn at once.
-
-    Parameters
-    ----------
-    sampler : Sampler
-        The sampler.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        What ``list(sampler)`` gives.
-    """
-    if (
-        type(sampler) is not RandomSampler
-        or sampler.replacement
-        or sampler.num_samples != len(sampler.data_source)
-    ):
-        return np.fromiter(sampler, np.int64, len(sampler))
-    generator = sampler.generator
-    if generator is None:
-        generator = torch.Generator()
-        generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
-    return torch.randperm(len(sampler), generator=generator).numpy()

@@ -1,53 +1,12 @@
-"""Faster steps of training, where torch's own classes leave little to do."""
+"""How an optimizer is made: with torch's fused step, and without decay where it is not meant."""
 
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-__all__ = ["clear_gradients", "set_mode", "takes_fused_step", "without_decay"]
-
-
-def set_mode(module: nn.Module, training: bool) -> None:
-    """Do what ``module.train(training)`` does, in little time if it is in that mode already.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The module.
-    training : bool
-        Whether training mode is meant, or eval mode.
-    """
-    if not _is_in_mode(module, training):
-        module.train(training)
-
-
-def _is_in_mode(module: nn.Module, training: bool) -> bool:
-    """Return whether a module and its parts, all with torch's own ``train``, are in a mode."""
-    if module.training is not training or type(module).train is not nn.Module.train:
-        return False
-    for part in module._modules.values():  # a generator would take twice the time
-        if part is not None and not _is_in_mode(part, training):
-            return False
-    return "train" not in vars(module)
-
-
-def clear_gradients(optimizer: Optimizer) -> None:
-    """Do what ``optimizer.zero_grad()`` does, without a note for torch's profiler.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        The optimizer.
-    """
-    if getattr(type(optimizer), "zero_grad", None) is not Optimizer.zero_grad:
-        optimizer.zero_grad()
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
+__all__ = ["takes_fused_step", "without_decay"]
 
 
 def takes_fused_step(

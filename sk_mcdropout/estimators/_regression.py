@@ -1,5 +1,6 @@
 """Regression on a standardised target: its loss, the weights of the rows, and its file."""
 
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -13,14 +14,14 @@ from sk_mcdropout.nn import (
     mean_and_log_variance,
     nll_scale,
     regularisation,
-    uncompiled,
 )
 
+from ._batches import BatchDataset, whole_of
 from ._net import MCDropoutNet
 from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._refit import note
-from ._target import WithTarget, align, mean_and_scale, standardise, target_array
-from ._validation import is_half
+from ._target import ELEMENTWISE, WithTarget, align, mean_and_scale, standardise, target_array
+from ._validation import first_float, is_half
 from ._weights import (
     check_can_weigh,
     count_weighted,
@@ -32,9 +33,6 @@ from ._weights import (
 )
 
 __all__ = ["RegressionNet"]
-
-# Losses that compare the output with y number by number, so that their shapes must agree.
-_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 # What is known of the rows while fitting, and forgotten after.
 _WHILE_FITTING = ("_held_out", "_n_rows", "_weights", "_mean_weights", "_weights_were_read")
@@ -101,6 +99,7 @@ class RegressionNet(MCDropoutNet):
         train, valid = super().get_split_datasets(X, y, **fit_params)
         if self.train_split is not None:
             self._check_batches(X, y, n_training_rows(train))
+        self._standardise_batches(train)
         if "_weights" in self.__dict__:
             give_weights(train, self.__dict__["_weights"])
             means = {True: mean_weight(train), False: mean_weight(valid)}
@@ -108,6 +107,16 @@ class RegressionNet(MCDropoutNet):
         if self.learned_rates_:
             self.__dict__["_n_rows"] = count_weighted(train)
         return train, valid
+
+    def _standardise_batches(self, dataset):
+        """Let the `BatchDataset` that a dataset is, or is a subset of, standardise its target."""
+        whole = whole_of(dataset)
+        if isinstance(whole, BatchDataset):
+            weights = first_float(self.module_)
+            dtype = torch.float32 if weights is None or is_half(weights.dtype) else weights.dtype
+            scaled = self.y_mean_.any() or (self.y_scale_ != 1).any()
+            to_scale = partial(standardise, mean=self.y_mean_, scale=self.y_scale_, dtype=dtype)
+            whole.standardise = to_scale if scaled else None
 
     def _check_batches(self, X, y, n_rows):
         if n_rows is not None:
@@ -146,12 +155,10 @@ class RegressionNet(MCDropoutNet):
         weights = self._weights_of_batch(y_true, training)
         if isinstance(y_true, Tensor):
             if hasattr(self, "y_mean_"):
-                y_true = standardise(y_true, self.y_mean_, self.y_scale_)
+                y_true = self._standardised(y_true)
             if isinstance(y_pred, Tensor):
                 y_pred = y_pred.float() if is_half(y_pred.dtype) else y_pred
-                y_true = align(
-                    y_true, self._predicted_means(y_pred), strict=self._compares_numbers()
-                )
+                y_true = align(y_true, self._predicted_means(y_pred), self.criterion_)
         if weights is None:
             loss = super().get_loss(y_pred, y_true, X=X, training=training)
         else:
@@ -172,14 +179,17 @@ class RegressionNet(MCDropoutNet):
         self.__dict__["_weights_were_read"] = True
         return weights_of_batch(y) / mean
 
-    def _compares_numbers(self):
-        criterion = uncompiled(self.criterion_)
-        return isinstance(criterion, (*_ELEMENTWISE, BetaNLLLoss))
+    def _standardised(self, y):
+        """Return the standardised target that a batch brings with it; make it where y is new."""
+        known = getattr(y, "standardised", None)
+        if known is not None and y._version == 0:  # a callback may have written into y
+            return known
+        return standardise(y, self.y_mean_, self.y_scale_)
 
     def _check_output(self, output, y):
         if isinstance(y, np.ndarray) and isinstance(output, Tensor):
             target = torch.empty(len(output), *y.shape[1:])
-            align(target, self._predicted_means(output.cpu()), self._compares_numbers())
+            align(target, self._predicted_means(output.cpu()), self.criterion_)
 
     def _predicted_means(self, output):
         heteroscedastic = getattr(self, "heteroscedastic_", False)
@@ -209,7 +219,7 @@ class RegressionNet(MCDropoutNet):
         kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
         if kind is nn.MSELoss:
             kind = BetaNLLLoss
-        elif issubclass(kind, _ELEMENTWISE):
+        elif issubclass(kind, ELEMENTWISE):
             raise ValueError(
                 "`criterion` must take means and log variances with `noise='heteroscedastic'`. "
                 f"Got {kind.__name__}. Leave it out for `BetaNLLLoss`."

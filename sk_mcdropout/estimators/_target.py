@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 
+from sk_mcdropout.nn import BetaNLLLoss, uncompiled
 from sk_mcdropout.predictive import CALIBRATIONS
 from sk_mcdropout.sampling import warn
 
-__all__ = ["WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
+__all__ = ["ELEMENTWISE", "WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
+
+# Losses that compare the output with y number by number, so that their shapes must agree.
+ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 # Where the state dict of a module carries the scale of its target.
 _METADATA = "sk_mcdropout.target"
@@ -56,16 +60,16 @@ def mean_and_scale(
     return mean, np.where(scale > rounding, scale, 1.0)
 
 
-def standardise(y: Tensor, mean: np.ndarray, scale: np.ndarray) -> Tensor:
-    """Subtract the mean from a target and divide it by its scale."""
-    if mean.ndim == scale.ndim == 0:  # numbers are faster than tensors
-        return y if mean == 0 and scale == 1 else (y - float(mean)) / float(scale)
+def standardise(
+    y: Tensor, mean: np.ndarray, scale: np.ndarray, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Subtract the mean from a target and divide it by its scale; cast what was changed."""
     if not mean.any() and (scale == 1).all():
         return y
-    return (y - torch.as_tensor(mean).to(y)) / torch.as_tensor(scale).to(y)
+    return ((y - torch.as_tensor(mean).to(y)) / torch.as_tensor(scale).to(y)).to(dtype)
 
 
-def align(y: Tensor, output: Tensor, strict: bool) -> Tensor:
+def align(y: Tensor, output: Tensor, criterion: Any) -> Tensor:
     """Give a target the shape and the dtype of the output of the net.
 
     Parameters
@@ -74,9 +78,9 @@ def align(y: Tensor, output: Tensor, strict: bool) -> Tensor:
         The target.
     output : Tensor of shape (n_samples, ...)
         The output.
-    strict : bool
-        Whether to refuse a target of another size, which a loss that compares number by number
-        would broadcast.
+    criterion : callable
+        The loss. One that compares number by number would broadcast a target of another size,
+        which is refused then.
 
     Returns
     -------
@@ -85,9 +89,9 @@ def align(y: Tensor, output: Tensor, strict: bool) -> Tensor:
     """
     if y.is_floating_point():
         y = y.to(output.dtype)
-    if y.numel() == output.numel() and len(y) == len(output):
+    if y.shape[:1] == output.shape[:1] and y.numel() == output.numel():
         return y.reshape(output.shape)
-    if strict:
+    if isinstance(uncompiled(criterion), (*ELEMENTWISE, BetaNLLLoss)):
         raise ValueError(
             "the output of the net must have the shape of y. Got an output of shape "
             f"{tuple(output.shape)} for a y of shape {tuple(y.shape)}. Give the net one "

@@ -137,6 +137,8 @@ def cast(X: Any, module: nn.Module) -> Any:
     else:
         # numpy knows no bfloat16: such a table is cast when it is a tensor.
         dtype = np.dtype(_NUMPY_DTYPES.get(_dtype_of(module), np.float32))
+    if X.dtype == dtype and X.flags.carray:
+        return X
     with np.errstate(over="ignore"):
         narrow = np.require(X, dtype=dtype, requirements=["C", "W"])
     if narrow.dtype.itemsize < X.dtype.itemsize and not np.isfinite(narrow).all():

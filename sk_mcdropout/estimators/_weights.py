@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sk_mcdropout.nn import uncompiled
 
-from ._batches import BatchDataset
+from ._batches import BatchDataset, whole_of
 
 __all__ = [
     "check_can_weigh",
@@ -80,8 +80,7 @@ def training_weights(sample_weight: Any, X: Any, y: Any) -> np.ndarray | None:
 
 def give_weights(dataset: Any, weights: np.ndarray) -> None:
     """Give weights to the `BatchDataset` that a dataset is, or is a subset of."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
+    dataset = whole_of(dataset)
     if not isinstance(dataset, BatchDataset) or len(dataset) != len(weights):
         raise ValueError(
             "`train_split` must return subsets of the dataset for rows with weights. Got a "

@@ -94,18 +94,15 @@ class GaussianLikelihood:
         tuple of ndarray of shape (n_samples, [n_targets])
             The mean, and for a spread its epistemic and its aleatoric standard deviation.
         """
-        epistemic, *aleatoric = stds or (None,)
+        known, *spreads = (self._in_shape(part[None])[0].cpu().numpy() for part in (mean, *stds))
         if self.nonlinearity is None:
-            mean = self._in_units(mean[None])[0]
-            epistemic = None if epistemic is None else self._spread(epistemic[None])[0]
-        if epistemic is None:
-            return (mean.cpu().numpy(),)
-        noise = (self._spread(std[None])[0].cpu().numpy() for std in aleatoric)
-        return (
-            mean.cpu().numpy(),
-            epistemic.cpu().numpy(),
-            *(noise if aleatoric else [self.noise_std]),
-        )
+            known = self.loc + self.scale * known
+        if not spreads:
+            return (known,)
+        epistemic, *noise = spreads
+        if self.nonlinearity is None:
+            epistemic = self.scale * epistemic
+        return known, epistemic, self.scale * noise[0] if noise else self.noise_std
 
     def parts(self, outputs: Tensor) -> tuple[Tensor, ...]:
         """Take the means, and where the net predicts them the log variances, from its outputs."""

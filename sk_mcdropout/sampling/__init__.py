@@ -13,13 +13,14 @@ For the other packages:
 - `evaluating`: modules held in eval mode for a while
 - `alone_with`: modules kept from other threads for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
+- `parts_of`: modules and all their submodules
 - `first_rows`: a few rows of any input
 - `warn`: a warning at the line of the user
 """
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
-from ._eval_mode import alone_with, evaluating, forked_generators
+from ._eval_mode import alone_with, evaluating, forked_generators, parts_of
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
@@ -40,6 +41,7 @@ __all__ = [
     "mean_and_std_over_draws",
     "mean_over_draws",
     "one_mask_for_all_steps",
+    "parts_of",
     "sample",
     "warn",
 ]

@@ -72,8 +72,7 @@ class Plan:
         """Return the strategy for a number of rows: thin out where it saves more than it costs."""
         if len(self.strategies) == 1:
             return self.strategies[0]
-        pays = any(thinning_pays(site, n_rows) for site in self.sites)
-        return self.strategies[-1 if pays else 0]
+        return self.strategies[-1 if thinning_pays(self.sites, n_rows) else 0]
 
     def row_by_row(self) -> "Plan":
         """Return the plan of a module whose dropout calls depend on the values of its input."""

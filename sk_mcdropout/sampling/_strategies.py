@@ -183,15 +183,41 @@ STRATEGIES: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def thinning_pays(site: DropoutSite, n_rows: int) -> bool:
-    """Return whether leaving out the units that a dropout drops saves more than it costs."""
-    if len(site.mask_shape) < 2 or {*site.mask_shape[2:]} - {1}:  # not units or channels
+def thinning_pays(sites: Sites, n_rows: int) -> bool:
+    """Return whether leaving out the units that dropouts drop saves more than it costs.
+
+    Parameters
+    ----------
+    sites : tuple of DropoutSite
+        The dropout calls.
+    n_rows : int
+        Number of rows at once.
+
+    Returns
+    -------
+    bool
+        Whether the widths of dropouts that follow each other, with a layer between them, or
+        those of channels, let it pay.
+    """
+    # What follows the last dropout is mostly a narrow output, for which it does not pay.
+    pairs = any(_saves_units(*pair) for pair in itertools.pairwise(sites))
+    channels = any(_saves_channels(site) for site in sites)
+    return (pairs and n_rows >= _LEAST_ROWS) or (channels and n_rows >= _LEAST_IMAGES)
+
+
+def _saves_units(before: DropoutSite, after: DropoutSite) -> bool:
+    """Return whether enough is left out of a linear layer between two dropouts."""
+    if len(before.mask_shape) != 2 or len(after.mask_shape) != 2:
         return False
-    width, kept = site.mask_shape[1], 1 - site.p
-    if len(site.mask_shape) == 2:
-        return n_rows >= _LEAST_ROWS and width * (1 - kept**2) >= _LEAST_SAVED
-    blocks = math.ceil(width * kept / _BLOCK) * _BLOCK
-    return n_rows >= _LEAST_IMAGES and blocks <= _MOST_BLOCKS * width
+    width = min(before.mask_shape[1], after.mask_shape[1])
+    return width * (1 - (1 - before.p) * (1 - after.p)) >= _LEAST_SAVED
+
+
+def _saves_channels(site: DropoutSite) -> bool:
+    if len(site.mask_shape) < 3 or {*site.mask_shape[2:]} - {1}:
+        return False
+    width = site.mask_shape[1]
+    return math.ceil(width * (1 - site.p) / _BLOCK) * _BLOCK <= _MOST_BLOCKS * width
 
 
 # Thinning gathers weights for each draw. For linear layers it pays from so many rows and saved

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from skorch.dataset import Dataset
+from numpy.testing import assert_allclose
+from skorch.dataset import Dataset, ValidSplit
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
+from torch.utils.data import DataLoader, Subset
 
 from sk_mcdropout import MLP, MCDropoutRegressor
-from sk_mcdropout.estimators._batches import BatchDataset, BatchLoader, as_is, order_of_rows
-from sk_mcdropout.estimators._optimizer import clear_gradients, set_mode
+from sk_mcdropout.estimators._batches import BatchDataset, BatchLoader, as_is
 
 X = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
 Y = X.sum(axis=1, dtype=float)
@@ -18,11 +18,6 @@ Y = X.sum(axis=1, dtype=float)
 class FrozenNorm(nn.BatchNorm1d):
     def train(self, mode=True):
         return super().train(False)
-
-
-class OwnOptimizer(torch.optim.SGD):
-    def zero_grad(self, set_to_none=True):
-        super().zero_grad(set_to_none=False)
 
 
 def two_epochs(cls, dataset, **params):
@@ -80,70 +75,62 @@ def test_any_other_dataset_is_fetched_as_by_a_data_loader():
     torch.testing.assert_close(list(loader), expected)
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {},
-        {"generator": torch.Generator()},
-        {"replacement": True},
-        {"num_samples": 4},
-        {"num_samples": 60},
-    ],
-)
-def test_the_order_of_rows_is_that_of_the_sampler(params):
-    generator = params.get("generator", torch.default_generator)
-    orders = []
-    for answer in (list, order_of_rows):
-        generator.manual_seed(3)
-        orders.append(list(answer(RandomSampler(range(9), **params))))
-    assert orders[0] == orders[1]
-
-
-def test_rows_in_a_row_stay_so():
-    assert list(order_of_rows(SequentialSampler(range(4)))) == [0, 1, 2, 3]
-
-
-# -- modes and gradients -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_one_part_in_the_other_mode_is_found(training):
-    net = nn.Sequential(MLP(3), nn.Sequential(nn.Dropout()))
-    net.train(training)
-    net[1][0].training = not training
-    set_mode(net, training)
-    assert {m.training for m in net.modules()} == {training}
-
-
-def test_a_part_that_is_to_stay_in_eval_mode_stays_in_it():
-    net = nn.Sequential(nn.Linear(3, 2), FrozenNorm(2)).train()
-    set_mode(net, False)
-    set_mode(net, True)
-    assert [m.training for m in net] == [True, False]
-
-
-def test_a_mode_set_on_an_instance_alone_is_asked_each_time():
-    net, calls = nn.Linear(3, 2), []
-    net.train = calls.append
-    set_mode(net, True)
-    assert calls == [True]
-
-
-@pytest.mark.parametrize(("optimizer", "left"), [(torch.optim.SGD, None), (OwnOptimizer, 0.0)])
-def test_gradients_are_cleared_as_the_optimizer_does(optimizer, left):
-    weight = nn.Parameter(torch.ones(()))
-    (2 * weight).backward()
-    clear_gradients(optimizer([weight], lr=0.1))
-    assert weight.grad is left if left is None else weight.grad.item() == left
+# -- steps -------------------------------------------------------------------------------------
 
 
 def test_a_callback_that_puts_a_part_in_eval_mode_is_overruled_as_in_skorch():
     class Watching(MCDropoutRegressor):
         def on_batch_begin(self, net, batch=None, training=None, **kwargs):
             super().on_batch_begin(net, batch=batch, training=training, **kwargs)
-            self.module_.eval()
+            list(self.module_.modules())[-1].eval()
 
         def on_grad_computed(self, net, named_parameters, **kwargs):
             assert all(m.training for m in self.module_.modules())
 
     assert len(Watching(max_epochs=2).fit(X, Y).history) == 2
+
+
+def test_a_part_that_is_to_stay_in_eval_mode_stays_in_it():
+    module = nn.Sequential(nn.Dropout(), nn.Linear(3, 1), FrozenNorm(1))
+    net = MCDropoutRegressor(module, max_epochs=2).fit(X, Y)
+    assert net.module_[2].running_mean == 0
+
+
+class WithY(MCDropoutRegressor):
+    """Changes the target of each batch where a subclass can."""
+
+    def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+        super().on_batch_begin(net, batch=batch, training=training, **kwargs)
+        self.written(batch[1])
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        return super().get_loss(y_pred, self.made(y_true), X=X, training=training)
+
+    def written(self, y):
+        pass
+
+    def made(self, y):
+        return y
+
+
+@pytest.mark.parametrize("split", [None, ValidSplit(3)], ids=["all rows", "split"])
+def test_the_target_of_a_batch_is_the_one_that_it_has_at_last(split):
+    losses = []
+    for name, change in [
+        ("written", lambda self, y: y.mul_(3)),
+        ("made", lambda self, y: y * 3),
+        ("made", lambda self, y: y),
+    ]:
+        cls = type("Changed", (WithY,), {name: change})
+        net = cls(max_epochs=2, batch_size=5, random_state=0, train_split=split).fit(X, Y)
+        losses.append(net.history[:, "train_loss"])
+    assert_allclose(losses[0], losses[1], rtol=1e-5)
+    assert losses[0][0] > 2 * losses[2][0]
+
+
+def test_a_target_is_standardised_as_precisely_as_the_net_counts():
+    module = MLP(3).double()
+    net = MCDropoutRegressor(module, max_epochs=1, batch_size=-1, dropout=0.0, lr=0.0)
+    net.fit(X.astype(float), Y)
+    residuals = (net.predict(X) - Y) / net.y_scale_
+    assert_allclose(net.history[-1, "train_loss"], np.mean(residuals**2), rtol=1e-12)
