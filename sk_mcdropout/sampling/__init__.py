@@ -14,12 +14,14 @@ For the other packages:
 - `alone_with`: modules kept from other threads for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `first_rows`: a few rows of any input
+- `find_prediction`: the prediction among several outputs
 - `warn`: a warning at the line of the user
 """
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators
+from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
@@ -34,6 +36,7 @@ __all__ = [
     "cov_over_draws",
     "dropout_sites",
     "evaluating",
+    "find_prediction",
     "first_rows",
     "forked_generators",
     "mean_and_std",
