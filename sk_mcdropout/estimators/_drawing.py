@@ -21,6 +21,7 @@ from sk_mcdropout.sampling import (
     Draws,
     alone_with,
     evaluating,
+    find_prediction,
     first_rows,
     forked_generators,
     one_mask_for_all_steps,
@@ -29,7 +30,7 @@ from sk_mcdropout.sampling import (
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import takes_fused_step, without_decay
-from ._validation import first_float, first_output, floats_to, is_half
+from ._validation import first_float, floats_to, is_half
 
 __all__ = ["DrawingNet"]
 
@@ -43,6 +44,7 @@ class DrawingNet(NeuralNet):
     # What subclasses declare in their signatures.
     n_draws: int
     extra_dropout: tuple[type, ...]
+    output: Any
     variational_rnn: bool
     random_state: Any
     seed_: int
@@ -170,7 +172,7 @@ class DrawingNet(NeuralNet):
 
     def _draws_of(self, batches: Any, **options: Any) -> Draws:
         plans: dict[Hashable, Any] = self.__dict__.setdefault("_plans", {})
-        if not plans:
+        if self.variational_rnn not in plans:
             self._make_lazy_weights(batches)
         return Draws(
             self.module_,
@@ -178,6 +180,7 @@ class DrawingNet(NeuralNet):
             forward=partial(self._forward_of, self.module_),
             held=tuple(self._torch_modules()),
             extra_dropout=self.extra_dropout,
+            output=self.output,
             plans=plans.setdefault(self.variational_rnn, {}),
             **options,
         )
@@ -202,12 +205,21 @@ class DrawingNet(NeuralNet):
                 "the prediction began, of a `fit` or `set_params`. Predict anew."
             )
         if type(self).forward_iter is not DrawingNet.forward_iter:
-            return torch.cat([first_output(y) for y in self.forward_iter(OneBatch(x))])
+            return torch.cat([self._prediction(y) for y in self.forward_iter(OneBatch(x))])
         # `evaluation_step` would put the modules of `extra_dropout` in eval mode, where all others
         # are already.
         if self.extra_dropout or type(self).evaluation_step is NeuralNet.evaluation_step:
             return self.infer(x)
         return self._alone().evaluation_step((x, None), training=False)
+
+    def _prediction(self, output: Any, n_rows: int | None = None) -> Any:
+        """Return the prediction among the outputs of the net, found in those of the first batch."""
+        if isinstance(output, Tensor) and self.output is None:
+            return output
+        known = self.__dict__.setdefault("_plans", {})
+        if "prediction" not in known:
+            known["prediction"] = find_prediction({n_rows: output}, self.output)
+        return known["prediction"](output)
 
     def _alone(self) -> Any:
         """Return the net past skorch's mix-in for accelerate.

@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
-from sk_mcdropout.sampling import alone_with, first_rows
+from sk_mcdropout.sampling import alone_with, find_prediction, first_rows
 
 from ._drawing import DrawingNet
 from ._endings import check_finite, is_early_stop, state_of
@@ -28,7 +28,6 @@ from ._validation import (
     check_flat,
     check_is_data,
     check_params,
-    first_output,
     is_plain_table,
     is_table,
     pair_of_a_dataset,
@@ -205,9 +204,11 @@ class MCDropoutNet(SettableNet, DrawingNet):
         self : object
             The estimator.
         """
+        gradients = torch.is_grad_enabled()
         try:
             return super().fit_loop(X, y, epochs, **params)
         except KeyboardInterrupt as interrupt:
+            torch.set_grad_enabled(gradients)  # which torch's steps switch off for a while
             self._interrupted = not is_early_stop(interrupt)
             raise  # to skorch, which keeps what was trained so far
 
@@ -300,7 +301,13 @@ class MCDropoutNet(SettableNet, DrawingNet):
         draws = self._draws_of(lambda: [x])
         with draws.evaluating():
             self.dropout_sites_ = draws.sites()
-            self._check_output(first_output(self.evaluation_step((x, None), training=False)), y)
+            outputs = {
+                n_rows: self.evaluation_step((first_rows(x, n_rows), None), training=False)
+                for n_rows in (2, 3)  # what has another length in both is no prediction
+            }
+            prediction = find_prediction(outputs, self.output)
+            self.__dict__["_plans"]["prediction"] = prediction
+            self._check_output(prediction(outputs[2]), y)
 
     def _check_output(self, output: Any, y: Any) -> None:
         """Refuse an output that does not go with y."""

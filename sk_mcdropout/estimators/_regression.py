@@ -153,6 +153,8 @@ class RegressionNet(MCDropoutNet):
             The loss.
         """
         weights = self._weights_of_batch(y_true, training)
+        if self.output is not None or (not isinstance(y_pred, Tensor) and self._compares_numbers()):
+            y_pred = self._prediction(y_pred, len(y_true) if isinstance(y_true, Tensor) else None)
         if isinstance(y_true, Tensor):
             if hasattr(self, "y_mean_"):
                 y_true = self._standardised(y_true)

@@ -25,7 +25,7 @@ from ._noiseless import DistributionOfMean
 from ._predict import PredictiveRegressorMixin
 from ._refit import check_calibrated_noise
 from ._regression import RegressionNet
-from ._validation import Integral, Interval, Real, StrOptions, check_params, first_output
+from ._validation import Integral, Interval, Real, StrOptions, check_params
 from ._weights import (
     check_weights,
 )
@@ -54,6 +54,11 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         a module instance the net is then a copy of it.
     extra_dropout : tuple of class, default=()
         Modules of your own that draw random numbers by hand in training mode; see `sample`.
+    output : str, int or callable, default=None
+        The prediction among the outputs of a net that has several: a key or the name of an
+        attribute, an index, or a function of the output. By default it is the first tensor of
+        floats with one row for each row of X. Losses of torch that compare it with y, and any
+        ``criterion`` where `output` is given, get the prediction; else the criterion gets all.
     variational_rnn : bool, default=False
         Whether recurrent nets are trained and drawn with one mask for all steps; see `sample`.
     noise : float, {"estimate", "heteroscedastic"} or None, default=None
@@ -165,6 +170,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="both"), None],
         "extra_dropout": [tuple],
+        "output": [str, Integral, callable, None],
         "variational_rnn": ["boolean"],
         "noise": [
             Interval(Real, 0, None, closed="left"),
@@ -186,6 +192,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         n_draws=100,
         dropout=None,
         extra_dropout=(),
+        output=None,
         variational_rnn=False,
         noise=None,
         normalize_y=True,
@@ -234,6 +241,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         self.n_draws = n_draws
         self.dropout = dropout
         self.extra_dropout = extra_dropout
+        self.output = output
         self.variational_rnn = variational_rnn
         self.noise = noise
         self.normalize_y = normalize_y
@@ -323,7 +331,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         likelihood = self._likelihood(noise)
         if "forward_iter" in vars(self):
             # A scoring callback of skorch has put the outputs of the validation pass here.
-            outputs = GivenOutputs(map(first_output, self.forward_iter(X)))
+            outputs = GivenOutputs(map(self._prediction, self.forward_iter(X)))
             return PredictiveDistribution(outputs, likelihood)
         calibration = getattr(self, "calibration_", None)
         parts = self._draws(X), likelihood, calibration

@@ -27,7 +27,6 @@ __all__ = [
     "check_is_data",
     "check_params",
     "first_float",
-    "first_output",
     "floats_to",
     "is_half",
     "is_plain_table",
@@ -100,11 +99,6 @@ def is_plain_table(X: Any) -> bool:
 
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def first_output(output):
-    """Return the prediction among the outputs of a net: the first one."""
-    return output[0] if isinstance(output, tuple | list) else output
 
 
 def takes_columns(module: Any, X: Any) -> bool:

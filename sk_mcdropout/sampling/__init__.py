@@ -15,12 +15,14 @@ For the other packages:
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `parts_of`: modules and all their submodules
 - `first_rows`: a few rows of any input
+- `find_prediction`: the prediction among several outputs
 - `warn`: a warning at the line of the user
 """
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators, parts_of
+from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
@@ -35,6 +37,7 @@ __all__ = [
     "cov_over_draws",
     "dropout_sites",
     "evaluating",
+    "find_prediction",
     "first_rows",
     "forked_generators",
     "mean_and_std",

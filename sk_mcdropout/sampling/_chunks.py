@@ -12,7 +12,8 @@ from ._alone import answers_to, rows_agree_alone, rows_go_one_way
 from ._choice import reason_of, unlike_rows
 from ._intercept import CallsChanged, PlannedCalls, masked_pass
 from ._masks import Masks, draw_masks, take_draws
-from ._plan import Plan, warn, without_writes
+from ._outputs import shapes_in
+from ._plan import Plan, forward_of, warn
 from ._questions import Answer
 from ._rows import count_rows, first_rows, map_tensors
 from ._strategies import STRATEGIES, Forward, one_by_one
@@ -69,10 +70,11 @@ def chunks(
     CallsChanged
         If the module makes other dropout calls than planned.
     """
-    forward = without_writes(forward, plan)
+    forward = forward_of(forward, plan)
     by_itself = partial(_by_itself, plan, forward, n_draws, seed)
-    if plan.found.varies and plan.mixes:
-        yield next(one_by_one(forward, [x], n_draws, seed, plan.device, plan.seeds))
+    if plan.found.varies and (plan.mixes or plan.one_item):
+        whole = next(one_by_one(forward, [x], n_draws, seed, plan.device, plan.seeds))
+        yield whole if plan.one_item else _with_all_rows(whole, x)
         return
     if plan.found.varies:
         _warn_of_single_rows()
@@ -90,13 +92,25 @@ def chunks(
             if draws is None:
                 size = size.halved()
                 continue
-            yield draws
+            yield _with_all_rows(draws, chunk)
         else:
             if not warned:
                 _warn_of_single_rows()
             warned = True
             yield from by_itself(chunk)
         start += size.rows
+
+
+def _with_all_rows(draws: Tensor, x: Any) -> Tensor:
+    """Return the draws for x; refuse them if there are none for some of the rows."""
+    n_rows = count_rows(x)
+    if draws.ndim > 1 and draws.shape[1] == n_rows:
+        return draws
+    raise ValueError(
+        "the output of the module must have one row for each row of the input, in any batch. Got "
+        f"the shape {tuple(draws.shape[1:])} for {n_rows} rows of {shapes_in(x)}. Return a row "
+        "for each, or sample a batch of another size."
+    )
 
 
 def _rows_of(start: int, n_rows: int, x: Tensor) -> Tensor:
@@ -106,7 +120,11 @@ def _rows_of(start: int, n_rows: int, x: Tensor) -> Tensor:
 def _by_itself(plan: Plan, forward: Forward, n_draws: int, seed: int, x: Any) -> Iterator[Tensor]:
     each = (partial(torch.narrow, dim=0, start=i, length=1) for i in range(count_rows(x)))
     rows = (map_tensors(take, x) for take in each)
-    return one_by_one(forward, rows, n_draws, seed, plan.device, plan.seeds)
+    return one_by_one(partial(_one_row, forward), rows, n_draws, seed, plan.device, plan.seeds)
+
+
+def _one_row(forward: Forward, x: Any) -> Tensor:
+    return _with_all_rows(forward(x)[None], x)[0]
 
 
 def _may_be_together(
@@ -229,7 +247,7 @@ def has_effect(plan: Plan, forward: Forward, x: Any) -> bool:
     masks = draw_masks(sites, 8, 0, plan.device)
     if not masks:
         return True
-    forward, rows = without_writes(forward, plan), first_rows(x, 3)
+    forward, rows = forward_of(forward, plan), first_rows(x, 3)
     for numbers in (
         map_tensors(unlike_rows, rows),
         map_tensors(lambda t: unlike_rows(t * 0), rows),

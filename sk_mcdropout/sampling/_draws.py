@@ -13,16 +13,17 @@ from tqdm import tqdm
 from ._chunks import chunks, has_effect
 from ._eval_mode import evaluating, forked_generators, parts_of
 from ._intercept import CallsChanged
+from ._one_item import plan_one_item
+from ._outputs import Which
 from ._plan import (
     DropoutSites,
     Plan,
-    call,
     held_in_training,
     kind_of_input,
     make_plan,
     warn_if_not_random,
 )
-from ._rows import count_rows, gather_rows, map_tensors
+from ._rows import call, count_rows, gather_rows, map_tensors
 
 __all__ = ["Draws"]
 
@@ -54,6 +55,11 @@ class Draws:
         Modules beside ``module`` that are held in eval mode, too.
     extra_dropout : tuple of class
         Modules that draw by themselves; see `sample`.
+    output : str, int or callable, optional
+        Which of several outputs is drawn; see `sample`.
+    one_item : bool
+        Whether an input is passed whole, having no rows; see `sample`. The draws then have one row,
+        and the results of `reduce` no axis of rows.
     strategy : str
         Name of the strategy that applies the masks, or ``"auto"``; see `sample`.
     batch_size : int, optional
@@ -82,6 +88,8 @@ class Draws:
     forward: Callable[[Any], Any] | None = None
     held: tuple[nn.Module, ...] = ()
     extra_dropout: tuple[type, ...] = ()
+    output: Which = None
+    one_item: bool = False
     strategy: str = "auto"
     batch_size: int | None = None
     verbose: bool = False
@@ -117,8 +125,10 @@ class Draws:
         with self.evaluating(), tqdm() if self.verbose else nullcontext() as progress:
             for x in self.batches():
                 reduced = self._reduced(x, start, function, spread, progress)
-                parts.append(gather_rows(reduced, n_rows := count_rows(x), axis))
+                parts.append(gather_rows(reduced, n_rows := self._count(x), axis))
                 start += n_rows
+        if self.one_item:
+            return tuple(tensor.squeeze(axis) for tensor in parts[0])
         if len(parts) == 1:
             return parts[0]
         return tuple(torch.cat(tensors, axis) for tensors in zip(*parts, strict=True))
@@ -131,7 +141,13 @@ class Draws:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Hold the modules in eval mode, without gradients, as while the draws are made."""
+        """Hold the modules in eval mode, without gradients, as while the draws are made.
+
+        Yields
+        ------
+        None
+            While they are held.
+        """
         modules = self.module, *self.held
         drawing = [part for part in parts_of(*modules) if isinstance(part, self.extra_dropout)]
         forked = forked_generators() if drawing else nullcontext()
@@ -158,7 +174,7 @@ class Draws:
 
     def _chunks(self, x: Any, plan: Plan, again: bool) -> Iterator[Tensor]:
         """Yield the outputs chunk by chunk; where other calls are made, plan ``again``."""
-        n_rows, done = count_rows(x), 0
+        n_rows, done = self._count(x), 0
         while done < n_rows:
             rest = map_tensors(partial(_without_first, done), x) if done else x
             outputs = chunks(plan, self._forward, rest, self.n_draws, self.seed, self.batch_size)
@@ -180,21 +196,26 @@ class Draws:
         with forked, held_in_training(self.module, plan.in_training, self.extra_dropout):
             yield
 
-    def _forward(self, x: Any) -> Tensor:
-        output = call(self.module, x) if self.forward is None else self.forward(x)
-        return output[0] if isinstance(output, list | tuple) else output
+    def _count(self, x: Any) -> int:
+        return 1 if self.one_item else count_rows(x)
+
+    def _forward(self, x: Any) -> Any:
+        return call(self.module, x) if self.forward is None else self.forward(x)
 
     def _plan(self, x: Any) -> Plan:
         key = self._key(x)
         plan = self.plans.get(key)
         if plan is None or not plan.is_up_to_date(self.module):
-            plan = make_plan(self.module, x, self._forward, self.strategy, self.extra_dropout)
+            make = plan_one_item if self.one_item else make_plan
+            plan = make(
+                self.module, x, self._forward, self.strategy, self.extra_dropout, self.output
+            )
             if not plan.found.tied and not plan.tied:  # other rows can tell more
                 self.plans[key] = plan
         return plan
 
     def _key(self, x: Any) -> Hashable:
-        return self.strategy, self.extra_dropout, kind_of_input(x)
+        return self.strategy, self.extra_dropout, self.output, self.one_item, kind_of_input(x)
 
     def _check_effect(self, x: Any) -> None:
         plan = self._plan(x)

@@ -2,10 +2,9 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -17,21 +16,25 @@ from ._choice import Trial, agree, reason_of
 from ._eval_mode import evaluating, parts_of
 from ._intercept import CallsChanged
 from ._masks import DropoutSite
+from ._outputs import Which, find_prediction
 from ._probe import Probe, probe
-from ._rows import first_rows, map_tensors, some_rows
+from ._rows import call, first_rows, map_tensors, some_rows
 from ._strategies import STRATEGIES, Forward, thinning_pays
 from ._training import look_into_training
 
 __all__ = [
     "DropoutSites",
     "Plan",
-    "call",
+    "check_extra",
+    "forward_of",
     "held_in_training",
     "kind_of_input",
     "make_plan",
+    "state_of",
     "warn",
     "warn_if_not_random",
-    "without_writes",
+    "warn_of_randomness",
+    "warn_of_what_is_left_off",
 ]
 
 
@@ -52,6 +55,8 @@ class Plan:
     mixes: bool = False
     tied: bool = False
     in_training: tuple[nn.Module, ...] = ()
+    prediction: Callable[[Any], Tensor] | None = None
+    one_item: bool = False
 
     @property
     def sites(self) -> tuple[DropoutSite, ...]:
@@ -83,7 +88,7 @@ class Plan:
         """Strike a strategy off that failed on x, and find the next."""
         refused = {**self.refused, strategy: reason_of(error)}
         try:
-            trial = Trial(without_writes(forward, self), first_rows(x, 3), self.sites, self.device)
+            trial = Trial(forward_of(forward, self), first_rows(x, 3), self.sites, self.device)
             strategies = trial.agreeing(refused)
         except Exception:  # the loop itself will say what is wrong
             strategies = ("loop",)
@@ -94,7 +99,7 @@ class Plan:
 
         Rates and kinds of dropout may change, too: each pass compares its calls with the plan.
         """
-        return self.module_state == _state_of(module)
+        return self.module_state == state_of(module)
 
 
 def make_plan(
@@ -103,6 +108,7 @@ def make_plan(
     forward: Callable[[Any], Any],
     strategy: str = "auto",
     extra_dropout: tuple[type, ...] = (),
+    output: Which = None,
 ) -> Plan:
     """Find the dropouts of a module and the strategies to sample it, and warn of what is odd.
 
@@ -113,11 +119,13 @@ def make_plan(
     x : Tensor, mapping or sequence of Tensor
         The input, with rows on the first axis.
     forward : callable
-        Returns the output for an input.
+        Returns all outputs for an input.
     strategy : str
         A name in ``STRATEGIES``, or ``"auto"``.
     extra_dropout : tuple of class
         Modules that draw by themselves, held in training mode.
+    output : str, int or callable, optional
+        Which of the outputs is the prediction; see `find_prediction`.
 
     Returns
     -------
@@ -129,14 +137,15 @@ def make_plan(
             f"`strategy` must be 'auto' or one of {sorted(STRATEGIES)}. Got {strategy!r}."
         )
     if extra_dropout:
-        strategy = _check_extra(module, strategy, extra_dropout)
+        strategy = check_extra(module, strategy, extra_dropout)
     rows = some_rows(x, 3)
     look = look_into_training(module, call, rows, extra_dropout)
     with held_in_training(module, look.held, extra_dropout):
         found, fewer, more = probe(module, forward, rows)
-        _check_output(fewer)
-        plan = Plan(found, (strategy,), {}, more.device, extra_dropout, _state_of(module), strategy)
-        plan.in_training = look.held
+        prediction = find_prediction({2: fewer, 3: more}, output)
+        fewer, more = prediction(fewer), prediction(more)
+        plan = Plan(found, (strategy,), {}, more.device, extra_dropout, state_of(module), strategy)
+        plan.in_training, plan.prediction = look.held, prediction
         rows_are_alone = agree(more[:2], fewer)
         if found.varies:
             mixes = not (rows_are_alone or found.asks)
@@ -146,10 +155,10 @@ def make_plan(
         elif found.sites and not extra_dropout:
             plan = _with_strategies(plan, rows, forward, rows_are_alone)
     if found.random and not extra_dropout:
-        _warn_of_randomness()
+        warn_of_randomness()
     if plan.mixes:
         _warn_of_mixed_rows()
-    _warn_of_what_is_left_off(look.left_off)
+    warn_of_what_is_left_off(look.left_off)
     return plan
 
 
@@ -165,7 +174,7 @@ def held_in_training(
 
 def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bool) -> Plan:
     """Return the plan with the strategies that give what the loop gives for unlike rows."""
-    forward = without_writes(forward, plan)
+    forward = forward_of(forward, plan)
     try:
         trial = Trial(forward, rows, plan.sites, plan.device)
         mixes = not rows_are_alone or trial.rows_mix()
@@ -190,20 +199,15 @@ def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bo
     return replace(plan, strategies=trial.agreeing(refused), refused=refused)
 
 
-def call(module: nn.Module, x: Any) -> Any:
-    """Call a module with x, the arguments of a tuple and the keywords of a mapping."""
-    if isinstance(x, Mapping):
-        return module(**x)
-    return module(*x) if isinstance(x, tuple) else module(x)
+def forward_of(forward: Callable[[Any], Any], plan: Plan) -> Forward:
+    """Return the pass that gives the prediction, on a copy of x where the module may write in."""
+    copies = plan.found.writes_input or plan.found.asks
 
+    def predict(x: Any) -> Tensor:
+        output = forward(map_tensors(torch.clone, x) if copies else x)
+        return output if plan.prediction is None else plan.prediction(output)
 
-def without_writes(forward: Forward, plan: Plan) -> Forward:
-    """Return the forward pass on a copy of the input where the module may write into it."""
-    return partial(_on_copy, forward) if plan.found.writes_input or plan.found.asks else forward
-
-
-def _on_copy(forward: Forward, x: Any) -> Tensor:
-    return forward(map_tensors(torch.clone, x))
+    return predict
 
 
 def kind_of_input(x: Any) -> Hashable:
@@ -213,7 +217,7 @@ def kind_of_input(x: Any) -> Hashable:
     return str(map_tensors(lambda t: (t.shape[1:], t.dtype, t.device), x))
 
 
-def _state_of(module: nn.Module) -> tuple[Hashable, ...]:
+def state_of(module: nn.Module) -> tuple[Hashable, ...]:
     """Return what a module is made of, by identity, and the types that it computes with.
 
     Parts, hooks, functions held as attributes, a forward of its own and which buffers are None.
@@ -234,7 +238,7 @@ def _state_of(module: nn.Module) -> tuple[Hashable, ...]:
     return tuple(state)
 
 
-def _check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ...]) -> str:
+def check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ...]) -> str:
     """Return the one strategy for modules that draw by themselves, if these are there."""
     parts = list(module.modules())
     for kind in extra_dropout:
@@ -248,20 +252,6 @@ def _check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ..
             f"`strategy` must be 'auto' or 'loop' with `extra_dropout`. Got {strategy!r}."
         )
     return "loop"
-
-
-def _check_output(output: Any) -> None:
-    if isinstance(output, Tensor) and not output.is_floating_point():
-        raise TypeError(
-            f"the output of the module must be floating-point numbers. Got {output.dtype}. Return "
-            "floats, such as probabilities in the place of classes."
-        )
-    if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != 2:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
-            "the output of the module, or its first output, must be a tensor with one row for each "
-            f"row of the input. Got {got} for 2 rows."
-        )
 
 
 class DropoutSites(list):
@@ -338,7 +328,7 @@ def _is_inside(frame: FrameType, package: str) -> bool:
     return name in (package, "contextlib", "skorch")  # skorch stands between our own methods
 
 
-def _warn_of_what_is_left_off(left_off: dict[str, str]) -> None:
+def warn_of_what_is_left_off(left_off: dict[str, str]) -> None:
     """Warn if modules draw random numbers that sampling does not switch on."""
     if left_off:
         what = ", ".join(f"{path!r} ({why})" for path, why in left_off.items())
@@ -356,7 +346,7 @@ def _warn_of_mixed_rows() -> None:
     )
 
 
-def _warn_of_randomness() -> None:
+def warn_of_randomness() -> None:
     warn(
         "the module must draw random numbers in training mode only. Got random numbers in eval "
         "mode. They are seeded for each draw, one pass after the other, and depend on how rows are "
@@ -366,7 +356,8 @@ def _warn_of_randomness() -> None:
 
 def warn_if_not_random(plan: Plan) -> None:
     """Warn if no dropout is active."""
-    if not plan.sites and not plan.extra_dropout and not plan.found.varies:
+    varies = plan.found.varies and not plan.one_item
+    if not plan.sites and not plan.extra_dropout and not varies:
         warn(
             "the module must have a dropout with a rate above 0 to draw from. Got none, so that "
             "all draws are the same and their spread is 0. Add a dropout or raise its rate."

@@ -17,7 +17,7 @@ from ._questions import Answer, answer_of
 from ._randomness import is_random, others_differ, set_generators, states_of_generators
 from ._rows import first_rows, map_tensors
 
-__all__ = ["Probe", "probe"]
+__all__ = ["Probe", "probe", "probe_one_item"]
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,7 @@ class Recorder:
         return ""
 
 
-def probe(
-    module: nn.Module, forward: Callable[[Any], Tensor], rows: Any
-) -> tuple[Probe, Tensor, Tensor]:
+def probe(module: nn.Module, forward: Callable[[Any], Any], rows: Any) -> tuple[Probe, Any, Any]:
     """Run two small forward passes and find the dropout calls and their axis of rows.
 
     Parameters
@@ -108,7 +106,7 @@ def probe(
     module : nn.Module
         The module, in eval mode; names the calls.
     forward : callable
-        Returns the output for an input.
+        Returns all outputs for an input.
     rows : Tensor, mapping or sequence of Tensor
         Three rows of the input.
 
@@ -116,8 +114,8 @@ def probe(
     -------
     Probe
         The dropout calls and sizes.
-    Tensor, Tensor
-        The outputs without dropout for the first two and for all three rows.
+    object, object
+        All outputs without dropout for the first two and for all three rows.
     """
     paths = {submodule: name for name, submodule in module.named_modules()}
     _refuse_scripted(paths)
@@ -178,8 +176,21 @@ def _sites_of_unlike_rows(paths: dict, forward: Callable, rows: Any) -> Sites:
     return _sites(fewer, more)
 
 
+def probe_one_item(module: nn.Module, forward: Callable[[Any], Any], x: Any) -> tuple[Probe, Any]:
+    """Run one pass for an input that has no rows; see `probe`."""
+    paths = {submodule: name for name, submodule in module.named_modules()}
+    _refuse_scripted(paths)
+    recorder, output = _one_pass(paths, forward, map_tensors(torch.clone, x))
+    sites = _own_sites(recorder)
+    return Probe(sites, writes_input=True, random=recorder.draws, varies=True), output
+
+
 def _sites_of_one_row(paths: dict, forward: Callable, rows: Any) -> tuple[DropoutSite, ...]:
-    recorder, _ = _one_pass(paths, forward, first_rows(rows, 1))
+    return _own_sites(_one_pass(paths, forward, first_rows(rows, 1))[0])
+
+
+def _own_sites(recorder: Recorder) -> tuple[DropoutSite, ...]:
+    """Describe the dropout calls of one pass, with masks of the shapes that it has."""
     calls = enumerate(zip(recorder.calls, recorder.inputs, strict=True))
     return tuple(
         DropoutSite(path, kind, p, shape, call, None, dtype)

@@ -1,22 +1,35 @@
 """Inputs of any form whose tensors have their rows on the first axis."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from copy import copy
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["count_rows", "first_rows", "gather_rows", "map_tensors", "some_rows"]
+__all__ = ["call", "count_rows", "first_rows", "gather_rows", "map_tensors", "some_rows"]
 
 
 def map_tensors(func: Callable[[Tensor], Any], x: Any) -> Any:
-    """Apply a function to each tensor with rows in x, a tensor or a mapping or sequence of them."""
+    """Apply a function to each tensor with rows in x, a tensor or a mapping or sequence of them.
+
+    What else is in x, such as names, numbers and None, is handed through. Mappings and sequences
+    keep their class.
+    """
     if isinstance(x, Tensor):
         return func(x) if x.ndim else x
     if isinstance(x, Mapping):
-        return {name: map_tensors(func, part) for name, part in x.items()}
+        items = {name: map_tensors(func, part) for name, part in x.items()}
+        if type(x) is dict or not isinstance(x, MutableMapping):
+            return items
+        mapped = copy(x)
+        for name, part in items.items():  # some, as those of transformers, refuse `update`
+            mapped[name] = part
+        return mapped
     if isinstance(x, list | tuple):
-        return type(x)(map_tensors(func, part) for part in x)
+        parts = [map_tensors(func, part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     return x
 
 
@@ -41,6 +54,29 @@ def some_rows(x: Any, n_rows: int) -> Any:
     """Copy n_rows rows from all over x, round and round if x has fewer."""
     step = max(1, count_rows(x) // n_rows)
     return map_tensors(lambda t: t[torch.arange(n_rows, device=t.device) * step % len(t)], x)
+
+
+def call(module: nn.Module, x: Any) -> Any:
+    """Call a module with x, the arguments of a tuple and the keywords of a mapping."""
+    if isinstance(x, Mapping):
+        try:
+            return module(**x)
+        except TypeError as error:
+            _explain_keywords(module, x, error)
+            raise
+    return module(*x) if isinstance(x, tuple) else module(x)
+
+
+def _explain_keywords(module: nn.Module, x: Mapping, error: TypeError) -> None:
+    """Raise what is wrong with the names in x, if that is why a module could not be called."""
+    try:
+        signature(module.forward).bind(**x)
+    except TypeError:
+        raise TypeError(
+            "the names in a mapping `x` must be those of the arguments of the module's `forward`. "
+            f"Got {sorted(map(str, x))!r} for {signature(module.forward)}. Pass `(x,)` to a "
+            "module that takes the whole mapping as one argument."
+        ) from error
 
 
 def gather_rows(

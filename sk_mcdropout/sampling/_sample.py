@@ -5,7 +5,7 @@ by every row, so that draw ``t`` is a function of ``x``. The masks are drawn up 
 and how they are applied (``STRATEGIES``) is a matter of speed only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Integral
 from typing import Any
@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
-from ._plan import DropoutSites, call
-from ._rows import map_tensors
+from ._plan import DropoutSites
+from ._rows import call, map_tensors
 from ._strategies import STRATEGIES
 from ._summary import mean_and_std_over_draws
 
@@ -33,6 +33,8 @@ def sample(
     batch_size: int | None = None,
     extra_dropout: tuple[type, ...] = (),
     variational_rnn: bool = False,
+    output: str | int | Callable[[Any], Any] | None = None,
+    one_item: bool = False,
 ) -> Tensor:
     """Draw outputs of a module with its dropout switched on.
 
@@ -48,7 +50,8 @@ def sample(
         A trained module. Its dropouts are layers or calls of ``torch.nn.functional``.
     x : Tensor, tuple or mapping of Tensor
         The input, with the rows on the first axis. A tuple is passed as positional
-        arguments, a mapping as keyword arguments.
+        arguments, a mapping as keyword arguments; to a module whose ``forward`` takes one mapping
+        pass ``(x,)``. What is no tensor, such as names, numbers and None, is passed as it is.
     n_draws : int
         Number of Monte-Carlo draws, at least 1.
     seed : int
@@ -69,11 +72,20 @@ def sample(
     variational_rnn : bool
         Whether the dropout between the layers of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` has one
         mask for all time steps [2]_, for nets that were trained so. Torch draws one per step.
+    output : str, int or callable, optional
+        The prediction among several outputs: a key of a mapping, the name of an attribute, an
+        index, or a function of all that the module returns. By default it is the first tensor of
+        floats with one row for each row of x, in mappings, sequences and dataclasses; the mean of
+        a distribution of ``torch.distributions``.
+    one_item : bool
+        Whether x is one item without rows, such as the nodes and the edges of one graph, which is
+        passed whole. Each mask has the shape of the activation that it is applied to. This runs
+        one pass per draw.
 
     Returns
     -------
     Tensor of shape (n_draws, n_rows, ...)
-        The outputs. Of several outputs the first is the prediction.
+        The predictions; of shape (n_draws, ...) with ``one_item``.
 
     Raises
     ------
@@ -106,6 +118,7 @@ def sample(
     >>> sample(net, torch.ones(3, 2), n_draws=10).shape
     torch.Size([10, 3, 8])
     """
+    _check_batch_size(batch_size, one_item)
     _check_numbers(n_draws, 1, seed, batch_size)
     draws = _draws(
         module,
@@ -116,6 +129,8 @@ def sample(
         strategy=strategy,
         batch_size=batch_size,
         extra_dropout=extra_dropout,
+        output=output,
+        one_item=one_item,
     )
     return draws.reduce(lambda outputs, rows: (outputs,), axis=1)[0]
 
@@ -130,6 +145,8 @@ def mean_and_std(
     batch_size: int | None = None,
     extra_dropout: tuple[type, ...] = (),
     variational_rnn: bool = False,
+    output: str | int | Callable[[Any], Any] | None = None,
+    one_item: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Compute the mean and standard deviation over Monte-Carlo draws.
 
@@ -150,6 +167,7 @@ def mean_and_std(
     >>> mean.shape, std.shape
     (torch.Size([3, 8]), torch.Size([3, 8]))
     """
+    _check_batch_size(batch_size, one_item)
     _check_numbers(n_draws, 2, seed, batch_size)
     draws = _draws(
         module,
@@ -160,12 +178,20 @@ def mean_and_std(
         strategy=strategy,
         batch_size=batch_size,
         extra_dropout=extra_dropout,
+        output=output,
+        one_item=one_item,
     )
     mean, std = draws.reduce(lambda outputs, rows: mean_and_std_over_draws(outputs))
     return mean, std
 
 
-def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
+def dropout_sites(
+    module: nn.Module,
+    x: Any,
+    *,
+    output: str | int | Callable[[Any], Any] | None = None,
+    one_item: bool = False,
+) -> DropoutSites:
     """List the dropouts that sampling switches on.
 
     Parameters
@@ -174,6 +200,8 @@ def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
         The module.
     x : Tensor, tuple or mapping of Tensor
         An input as for `sample`; a few of its rows are used.
+    output, one_item : str, int or callable; bool
+        As for `sample`.
 
     Returns
     -------
@@ -189,12 +217,13 @@ def dropout_sites(module: nn.Module, x: Any) -> DropoutSites:
     >>> [(site.path, site.p) for site in dropout_sites(net, torch.ones(3, 2))]
     [('1', 0.5)]
     """
-    return _draws(module, x).sites()
+    return _draws(module, x, output=output, one_item=one_item).sites()
 
 
 def _draws(module: Any, x: Any, variational_rnn: bool = False, **options: Any) -> Draws:
     _check_module(module)
-    _check_input(x)
+    if not options["one_item"]:
+        _check_input(x)
     forward = partial(_with_one_mask, module) if variational_rnn else None
     return Draws(module, lambda: [x], forward=forward, **options)
 
@@ -233,6 +262,13 @@ def _check_input(x: Any) -> None:
         "`x` must be a tensor, or a tuple or mapping of tensors. "
         f"Got a {type(x).__name__}. {remedy}"
     )
+
+
+def _check_batch_size(batch_size: Any, one_item: bool) -> None:
+    if one_item and batch_size is not None:
+        raise ValueError(
+            f"`batch_size` must be None with `one_item`. Got {batch_size!r}. Leave it out."
+        )
 
 
 def _check_numbers(n_draws: Any, least: int, seed: Any, batch_size: Any) -> None:

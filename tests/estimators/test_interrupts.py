@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping
@@ -75,6 +76,17 @@ def check_has_no_noise(net, X):
     with pytest.raises(ValueError, match="the net must be fitted with `noise='estimate'`"):
         net.predict(X, return_std=True)
     assert not net.module_.training
+
+
+def test_an_interrupt_within_a_step_leaves_gradients_on(X, y):
+    class Stopped(torch.optim.SGD):
+        def step(self, closure):
+            torch.set_grad_enabled(False)  # as torch's own optimizers do for a moment
+            raise KeyboardInterrupt
+
+    net = small_net(optimizer=Stopped).fit(X, y)
+    assert torch.is_grad_enabled()
+    assert not any(part.training for part in net.module_.modules())
 
 
 @pytest.mark.parametrize("at", ["on_epoch_begin", "on_batch_end"])

@@ -1,0 +1,54 @@
+"""Plan how to sample a module for an input that has no rows, such as one graph."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from ._outputs import Which, find_prediction
+from ._plan import (
+    Plan,
+    check_extra,
+    held_in_training,
+    state_of,
+    warn_of_randomness,
+    warn_of_what_is_left_off,
+)
+from ._probe import probe_one_item
+from ._rows import call
+from ._training import look_into_training
+
+__all__ = ["plan_one_item"]
+
+
+def plan_one_item(
+    module: nn.Module,
+    x: Any,
+    forward: Callable[[Any], Any],
+    strategy: str = "auto",
+    extra_dropout: tuple[type, ...] = (),
+    output: Which = None,
+) -> Plan:
+    """Find the dropouts of a module for an input that has no rows; see `make_plan`."""
+    if extra_dropout:
+        check_extra(module, strategy, extra_dropout)
+    if strategy not in ("auto", "loop"):
+        raise ValueError(
+            f"`strategy` must be 'auto' or 'loop' with `one_item`. Got {strategy!r}. Leave it out."
+        )
+    look = look_into_training(module, lambda part, _: call(part, x), None, extra_dropout)
+    with held_in_training(module, look.held, extra_dropout):
+        found, outputs = probe_one_item(module, forward, x)
+    prediction = find_prediction({None: outputs}, output)
+    device = prediction(outputs).device
+    plan = Plan(found, ("loop",), {}, device, extra_dropout, state_of(module), one_item=True)
+    plan.in_training, plan.prediction = look.held, partial(_as_one_row, prediction)
+    if found.random and not extra_dropout:
+        warn_of_randomness()
+    warn_of_what_is_left_off(look.left_off)
+    return plan
+
+
+def _as_one_row(prediction: Callable[[Any], Tensor], output: Any) -> Tensor:
+    return prediction(output)[None]
