@@ -18,7 +18,7 @@ estimators import predictive, which imports sampling and nn.
 from .estimators import MCDropoutRegressor
 from .nn import MLP, BetaNLLLoss, ConcreteDropout
 from .predictive import PredictiveDistribution
-from .sampling import dropout_sites, mean_and_std, sample
+from .sampling import dropout_sites, mean_and_std, register_dropout, sample
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "PredictiveDistribution",
     "dropout_sites",
     "mean_and_std",
+    "register_dropout",
     "sample",
 ]

@@ -24,6 +24,7 @@ from sk_mcdropout.sampling import (
     find_prediction,
     first_rows,
     forked_generators,
+    is_evaluated,
     one_mask_for_all_steps,
     parts_of,
 )
@@ -146,7 +147,8 @@ class DrawingNet(NeuralNet):
         # skorch asks before each step; to look takes a quarter of the time of `train`.
         for part in parts_of(*self._torch_modules()):
             if part.training is not training or type(part).train is not nn.Module.train:
-                super()._set_training(training)
+                if not is_evaluated(self.module_):  # which has parts in training mode, too
+                    super()._set_training(training)
                 break
 
     def get_params_for_optimizer(self, prefix, named_parameters):
@@ -206,9 +208,7 @@ class DrawingNet(NeuralNet):
             )
         if type(self).forward_iter is not DrawingNet.forward_iter:
             return torch.cat([self._prediction(y) for y in self.forward_iter(OneBatch(x))])
-        # `evaluation_step` would put the modules of `extra_dropout` in eval mode, where all others
-        # are already.
-        if self.extra_dropout or type(self).evaluation_step is NeuralNet.evaluation_step:
+        if type(self).evaluation_step is NeuralNet.evaluation_step:
             return self.infer(x)
         return self._alone().evaluation_step((x, None), training=False)
 

@@ -3,6 +3,7 @@
 For users of plain torch:
 
 - `sample`: all draws; `mean_and_std`: their mean and standard deviation
+- `register_dropout`: classes that draw random numbers by hand
 - `dropout_sites`: which dropouts are drawn, and by which of the `STRATEGIES`
 - `Draws`: the draws of a module for batches of rows, reduced chunk by chunk
 
@@ -10,7 +11,7 @@ For the other packages:
 
 - `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
 - `forked_generators`: the global random generators, seeded for a while
-- `evaluating`: modules held in eval mode for a while
+- `evaluating`: modules held in eval mode for a while; `is_evaluated`: whether one is
 - `alone_with`: modules kept from other threads for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `parts_of`: modules and all their submodules
@@ -21,7 +22,8 @@ For the other packages:
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
-from ._eval_mode import alone_with, evaluating, forked_generators, parts_of
+from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated, parts_of
+from ._numbers import register_dropout
 from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
 from ._rows import first_rows
@@ -40,11 +42,13 @@ __all__ = [
     "find_prediction",
     "first_rows",
     "forked_generators",
+    "is_evaluated",
     "mean_and_std",
     "mean_and_std_over_draws",
     "mean_over_draws",
     "one_mask_for_all_steps",
     "parts_of",
+    "register_dropout",
     "sample",
     "warn",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ._alone import answers_to, rows_agree_alone, rows_go_one_way
 from ._choice import reason_of, unlike_rows
 from ._intercept import CallsChanged, PlannedCalls, masked_pass
-from ._masks import Masks, draw_masks, take_draws
+from ._masks import STAND_INS, Masks, draw_masks, extremes, take_draws
 from ._outputs import shapes_in
 from ._plan import Plan, forward_of, warn
 from ._questions import Answer
@@ -243,8 +243,9 @@ def has_effect(plan: Plan, forward: Forward, x: Any) -> bool:
     For some rows all draws are equal by right, as for zeros before a dropout. Here random numbers
     are passed, with half of all units dropped.
     """
-    sites = [replace(site, p=0.5) for site in plan.sites if site.p < 1]
+    sites = [replace(s, p=0.5) for s in plan.sites if s.p < 1 or s.kind in STAND_INS]
     masks = draw_masks(sites, 8, 0, plan.device)
+    masks |= {s.call: extremes(masks[s.call]) for s in sites if s.kind in STAND_INS}
     if not masks:
         return True
     forward, rows = forward_of(forward, plan), first_rows(x, 3)

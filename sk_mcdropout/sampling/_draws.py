@@ -1,7 +1,7 @@
 """The Monte-Carlo draws of a module for some rows, reduced chunk by chunk."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ._chunks import chunks, has_effect
-from ._eval_mode import evaluating, forked_generators, parts_of
+from ._eval_mode import evaluating, forked_generators
 from ._intercept import CallsChanged
+from ._numbers import shared_numbers
 from ._one_item import plan_one_item
 from ._outputs import Which
 from ._plan import (
     DropoutSites,
     Plan,
-    held_in_training,
+    as_planned,
     kind_of_input,
     make_plan,
     warn_if_not_random,
@@ -139,20 +140,9 @@ class Draws:
             plan = self._plan(next(iter(self.batches())))
             return DropoutSites(plan.sites, plan.strategies, plan.refused)
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Hold the modules in eval mode, without gradients, as while the draws are made.
-
-        Yields
-        ------
-        None
-            While they are held.
-        """
-        modules = self.module, *self.held
-        drawing = [part for part in parts_of(*modules) if isinstance(part, self.extra_dropout)]
-        forked = forked_generators() if drawing else nullcontext()
-        with forked, evaluating(*modules, in_training=drawing):
-            yield
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Hold the modules in eval mode, without gradients, as while the draws are made."""
+        return evaluating(self.module, *self.held)
 
     def _reduced(
         self, x: Any, start: int, function: Reducer, spread: bool, progress: Any
@@ -162,7 +152,7 @@ class Draws:
         plan = self._plan(x)
         if spread and not start:
             warn_if_not_random(plan)
-        differ = not spread or not plan.sites or bool(self.extra_dropout) or self.n_draws == 1
+        differ = not spread or not plan.sites or plan.seeds or self.n_draws == 1
         for outputs in self._chunks(x, plan, known):
             differ = differ or _differ(outputs)
             rows = slice(start, start := start + outputs.shape[1])
@@ -177,7 +167,8 @@ class Draws:
         n_rows, done = self._count(x), 0
         while done < n_rows:
             rest = map_tensors(partial(_without_first, done), x) if done else x
-            outputs = chunks(plan, self._forward, rest, self.n_draws, self.seed, self.batch_size)
+            forward = shared_numbers(self._forward, plan.look.drawn)
+            outputs = chunks(plan, forward, rest, self.n_draws, self.seed, self.batch_size)
             try:
                 with self._as_planned(plan):
                     for chunk in outputs:
@@ -192,8 +183,8 @@ class Draws:
 
     @contextmanager
     def _as_planned(self, plan: Plan) -> Iterator[None]:
-        forked = forked_generators() if plan.found.random else nullcontext()
-        with forked, held_in_training(self.module, plan.in_training, self.extra_dropout):
+        forked = forked_generators() if plan.seeds else nullcontext()
+        with forked, as_planned(self.module, plan.look):
             yield
 
     def _count(self, x: Any) -> int:
@@ -222,7 +213,7 @@ class Draws:
         if plan.found.varies or not plan.sites:
             return
         with self._as_planned(plan):
-            if has_effect(plan, self._forward, x):
+            if has_effect(plan, shared_numbers(self._forward, plan.look.drawn), x):
                 return
         raise ValueError(
             "the output of the module must depend on its dropouts. Got rates above 0, and yet the "

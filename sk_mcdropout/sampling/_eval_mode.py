@@ -12,9 +12,9 @@ from torch import nn
 from ._kept import Kept, set_mode
 from ._modes import tidy_modes
 from ._randomness import seed_generators, set_generators, states_of_generators
-from ._turns import ALONE, Hold, hold, others_running
+from ._turns import ALONE, Hold, hold, others_running, way_of
 
-__all__ = ["alone_with", "evaluating", "forked_generators", "parts_of"]
+__all__ = ["alone_with", "evaluating", "forked_generators", "is_evaluated", "parts_of"]
 
 
 def forked_generators(seed: int | None = None) -> AbstractContextManager[None]:
@@ -129,6 +129,23 @@ def evaluating(*modules: nn.Module, in_training: Collection[nn.Module] = ()) -> 
             yield
     finally:
         torch.set_grad_enabled(gradients)  # `no_grad` does not, where an interrupt cuts it short
+
+
+def is_evaluated(module: nn.Module) -> bool:
+    """Return whether this thread holds a module by `evaluating`, which then sets the modes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_mcdropout.sampling import evaluating, is_evaluated
+    >>> net = torch.nn.Dropout(0.5)
+    >>> with evaluating(net):
+    ...     is_evaluated(net)
+    True
+    >>> is_evaluated(net)
+    False
+    """
+    return isinstance(way_of(module), bool)
 
 
 class _Evaluation(Hold):

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 __all__ = [
     "KINDS",
     "SEEDS",
+    "STAND_INS",
     "DropoutSite",
     "Mask",
     "Masks",
@@ -26,6 +28,7 @@ __all__ = [
     "draw_mask",
     "draw_masks",
     "dtype_name",
+    "extremes",
     "fit_mask",
     "mask_shape",
     "take_draws",
@@ -50,7 +53,30 @@ KINDS: dict[Callable, str] = {
         *(torch.feature_alpha_dropout, torch.feature_alpha_dropout_),
     )
 }
-_ELEMENTWISE = {"dropout", "alpha_dropout"}  # the others drop whole channels
+
+
+def _stand_in(draw: Callable) -> Callable:
+    """Make a function that stands for the random numbers that a module draws by hand."""
+
+    def numbers(ones: Tensor, p: float) -> Tensor:
+        if has_torch_function((ones,)):
+            return handle_torch_function(numbers, (ones,), ones, p)
+        return draw(ones)
+
+    return numbers
+
+
+# By the names of the functions that draw; see `_numbers.py`.
+_NORMAL = {"randn", "randn_like", "normal", "normal_"}
+_UNIFORM = {"rand", "rand_like", "bernoulli", "bernoulli_", "uniform_"}
+STAND_INS = {
+    **{name: _stand_in(torch.randn_like) for name in _NORMAL},
+    **{name: _stand_in(torch.rand_like) for name in _UNIFORM},
+}
+KINDS |= {function: name for name, function in STAND_INS.items()}
+
+# The others drop whole channels.
+_ELEMENTWISE = {"dropout", "alpha_dropout", *STAND_INS}
 
 # The number of axes at which a channel-wise dropout takes its input for one item
 # without a batch axis: the channels are then the first axis.
@@ -139,11 +165,15 @@ def draw_mask(
     """
     bits = np.random.PCG64([seed, site.call]).jumped(first)
     generator = np.random.Generator(bits)
-    uniform = np.empty((n_draws, *site.mask_shape), np.float32)
-    to_the_next = _JUMP - (math.prod(site.mask_shape) + 1) // 2  # two numbers from each 64 bits
-    for draw in uniform:
+    size = math.prod(site.mask_shape)
+    flat = np.empty((n_draws, size), np.float32)
+    to_the_next = _JUMP - (size + 1) // 2  # two numbers from each 64 bits
+    for draw in flat:
         generator.random(out=draw, dtype=np.float32)
         bits.advance(to_the_next)
+    uniform = flat.reshape(n_draws, *site.mask_shape)
+    if site.kind in STAND_INS:
+        return (_numbers(site, uniform).to(device),)
     return _mask_of(torch.from_numpy(uniform >= site.p).to(device), site)
 
 
@@ -153,9 +183,12 @@ def unlike_masks(site: DropoutSite, device: torch.device) -> Mask:
     Draws that are alike, with another one between, cannot be kept apart by luck, as in a sort of
     all their rows.
     """
-    keep = torch.from_numpy(np.random.default_rng(site.call).random(site.mask_shape) < 0.5)
-    half = replace(site, p=0.5) if site.p < 1 else site
-    return _mask_of(torch.stack([keep, ~keep, keep]).to(device), half)
+    half = np.asarray(np.random.default_rng(site.call).random(site.mask_shape) < 0.5)
+    keep = np.stack([half, ~half, half])
+    if site.kind in STAND_INS:
+        return (_numbers(site, np.where(keep, 0, 1 - 2**-24).astype(np.float32)).to(device),)
+    site = replace(site, p=0.5) if site.p < 1 else site
+    return _mask_of(torch.from_numpy(keep).to(device), site)
 
 
 def _mask_of(keep: Tensor, site: DropoutSite) -> Mask:
@@ -175,6 +208,19 @@ def _mask_of(keep: Tensor, site: DropoutSite) -> Mask:
 
 # What ``PCG64.jumped`` goes ahead: a part of the period of 2**128 without a simple fraction.
 _JUMP = 0x9E3779B97F4A7C15F39CC0605CEDC835
+
+
+def _numbers(site: DropoutSite, uniform: np.ndarray) -> Tensor:
+    """Return the numbers of a function that draws by hand."""
+    numbers, dtype = torch.from_numpy(uniform), getattr(torch, site.dtype)
+    if site.kind in _NORMAL:  # each of 2**24 numbers in [0, 1) is the middle of what it stands for
+        return torch.special.ndtri(numbers.double() + 2**-25).to(dtype)
+    return numbers.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps / 2)  # halves round up to 1
+
+
+def extremes(mask: Mask) -> Mask:
+    """Return random numbers at the ends of [0, 1), so that whatever they decide goes both ways."""
+    return tuple(part.round().clamp_(max=1 - torch.finfo(part.dtype).eps / 2) for part in mask)
 
 
 def mask_shape(func: Callable, x: Tensor) -> tuple[int, ...]:

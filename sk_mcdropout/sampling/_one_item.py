@@ -1,16 +1,20 @@
 """Plan how to sample a module for an input that has no rows, such as one graph."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
+from ._eval_mode import forked_generators
+from ._numbers import shared_numbers
 from ._outputs import Which, find_prediction
 from ._plan import (
     Plan,
+    as_planned,
     check_extra,
-    held_in_training,
+    only_loop,
     state_of,
     warn_of_randomness,
     warn_of_what_is_left_off,
@@ -31,20 +35,21 @@ def plan_one_item(
     output: Which = None,
 ) -> Plan:
     """Find the dropouts of a module for an input that has no rows; see `make_plan`."""
-    if extra_dropout:
-        check_extra(module, strategy, extra_dropout)
+    check_extra(module, extra_dropout)
     if strategy not in ("auto", "loop"):
         raise ValueError(
             f"`strategy` must be 'auto' or 'loop' with `one_item`. Got {strategy!r}. Leave it out."
         )
     look = look_into_training(module, lambda part, _: call(part, x), None, extra_dropout)
-    with held_in_training(module, look.held, extra_dropout):
-        found, outputs = probe_one_item(module, forward, x)
+    if look.unshared:
+        only_loop(strategy, look.unshared)
+    with as_planned(module, look), forked_generators() if look.unshared else nullcontext():
+        found, outputs = probe_one_item(module, shared_numbers(forward, look.drawn), x)
     prediction = find_prediction({None: outputs}, output)
     device = prediction(outputs).device
-    plan = Plan(found, ("loop",), {}, device, extra_dropout, state_of(module), one_item=True)
-    plan.in_training, plan.prediction = look.held, partial(_as_one_row, prediction)
-    if found.random and not extra_dropout:
+    plan = Plan(found, ("loop",), {}, device, look, state_of(module), one_item=True)
+    plan.prediction = partial(_as_one_row, prediction)
+    if found.random and not look.unshared:
         warn_of_randomness()
     warn_of_what_is_left_off(look.left_off)
     return plan

@@ -4,7 +4,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ._choice import agree
 from ._intercept import InterceptDropout
-from ._masks import KINDS, Mask
+from ._masks import KINDS, STAND_INS, Mask
+from ._numbers import shared_numbers
 from ._put_back import (
     NoWrites,
     OwnState,
@@ -42,6 +43,7 @@ class Event:
 
     what: tuple[str, float] | str
     stack: tuple[nn.Module, ...]
+    shape: tuple[int, ...] = ()
 
     def owner(self, group: Collection[nn.Module]) -> nn.Module | None:
         """Return the innermost module of a group that was running."""
@@ -68,6 +70,14 @@ class Pass:
         draws = (event for event in self.events if isinstance(event.what, str))
         return Counter((event.owner(group), event.what) for event in draws)
 
+    def numbers(self, group: Collection[nn.Module]) -> dict[nn.Module, list[tuple[int, ...]]]:
+        """Return the shapes of the random numbers of each module of a group."""
+        found: dict[nn.Module, list[tuple[int, ...]]] = {}
+        for event in self.events:
+            if event.what[0] in STAND_INS and (owner := event.owner(group)) is not None:
+                found.setdefault(owner, []).append(event.shape)
+        return found
+
 
 class Passes:
     """Forward passes of a copy of a module, or of itself if it has none, from the same state.
@@ -80,8 +90,6 @@ class Passes:
         Runs the module or its copy.
     x : Tensor, mapping or sequence of Tensor
         The input; two of its rows are used.
-    extra : tuple of class
-        The classes of submodules that are always in training mode.
     code : Code
         What was read of the module.
     on_itself : bool
@@ -100,12 +108,13 @@ class Passes:
         module: nn.Module,
         forward: Callable[[nn.Module, Any], Any],
         x: Any,
-        extra: tuple[type, ...],
         code: Code,
         on_itself: bool,
         share: bool,
     ) -> None:
-        self.forward, self.x, self.extra = forward, x, extra
+        self.forward, self.x = forward, x
+        self.on: Collection[nn.Module] = ()  # always in training mode
+        self.drawn: Collection[nn.Module] = ()  # whose numbers are taken as dropouts
         self.closely = False  # whether to look at the generators after each function
         memo = copy_tensors(module, share)
         self.subject = module if on_itself else _copy(module, memo)
@@ -140,7 +149,7 @@ class Passes:
         except Exception:  # an exported module has no modes
             trained = list(self.parts)
         self.state.put_back()
-        return dict.fromkeys(p for p in trained if not isinstance(p, self.extra))
+        return dict.fromkeys(trained)
 
     def several(self, training: Collection[nn.Module]) -> list[Pass]:
         """Run some passes, each with another seed."""
@@ -151,16 +160,19 @@ class Passes:
         training: Collection[nn.Module],
         seed: int,
         replace: Callable[[Event, Tensor], Mask | None] | None = None,
+        n_rows: int = 2,
     ) -> Pass:
         """Run one pass with some modules in training mode."""
         run, states = Pass(), list[Any]()
         for part in self.parts:
-            _set_mode(part, part in training or isinstance(part, self.extra))
+            _set_mode(part, part in training or part in self.on)
 
         def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
-            event = Event((KINDS[func], p), self._running())
+            event = Event((KINDS[func], p), self._running(), tuple(x.shape))
             if p > 0:
                 run.events.append(event)
+            if KINDS[func] in STAND_INS:
+                return (torch.full_like(x, 0.5),)
             return replace(event, x) if replace else None
 
         def on_result(func: Callable | None, result: Any) -> None:
@@ -174,11 +186,10 @@ class Passes:
             random.seed(seed)
             states = start = moved(self.sources, [])[1]
             try:
-                intercept = InterceptDropout(
-                    on_dropout, on_result=on_result if self.closely else None
-                )
-                with intercept, NoWrites(self.shared) if self.shared else nullcontext():
-                    output = self.forward(self.subject, first_rows(self.x, 2))
+                heard = on_result if self.closely else None
+                with InterceptDropout(on_dropout, on_result=heard), NoWrites(self.shared):
+                    forward = shared_numbers(self.forward, self.drawn)
+                    output = forward(self.subject, first_rows(self.x, n_rows))
                 if self.closely:
                     on_result(None, None)
                 run.output = output[0] if isinstance(output, list | tuple) else output

@@ -2,8 +2,8 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -13,23 +13,25 @@ from torch import Tensor, nn
 
 from ._alone import answers_to, masks_are_asked_about, rows_go_one_way
 from ._choice import Trial, agree, reason_of
-from ._eval_mode import evaluating, parts_of
+from ._eval_mode import evaluating, forked_generators, parts_of
 from ._intercept import CallsChanged
 from ._masks import DropoutSite
+from ._numbers import shared_numbers
 from ._outputs import Which, find_prediction
 from ._probe import Probe, probe
 from ._rows import call, first_rows, map_tensors, some_rows
 from ._strategies import STRATEGIES, Forward, thinning_pays
-from ._training import look_into_training
+from ._training import TrainingLook, look_into_training
 
 __all__ = [
     "DropoutSites",
     "Plan",
+    "as_planned",
     "check_extra",
     "forward_of",
-    "held_in_training",
     "kind_of_input",
     "make_plan",
+    "only_loop",
     "state_of",
     "warn",
     "warn_if_not_random",
@@ -49,12 +51,11 @@ class Plan:
     strategies: tuple[str, ...]
     refused: dict[str, str]
     device: torch.device
-    extra_dropout: tuple[type, ...]
+    look: TrainingLook
     module_state: tuple[Hashable, ...]
     asked_for: str = "auto"
     mixes: bool = False
     tied: bool = False
-    in_training: tuple[nn.Module, ...] = ()
     prediction: Callable[[Any], Tensor] | None = None
     one_item: bool = False
 
@@ -71,7 +72,7 @@ class Plan:
     @property
     def seeds(self) -> bool:
         """Whether the generators are seeded for each draw, for modules that draw by themselves."""
-        return bool(self.extra_dropout) or self.found.random
+        return bool(self.look.unshared) or self.found.random
 
     def strategy(self, n_rows: int) -> str:
         """Return the strategy for a number of rows: thin out where it saves more than it costs."""
@@ -123,7 +124,7 @@ def make_plan(
     strategy : str
         A name in ``STRATEGIES``, or ``"auto"``.
     extra_dropout : tuple of class
-        Modules that draw by themselves, held in training mode.
+        Modules that are held in training mode.
     output : str, int or callable, optional
         Which of the outputs is the prediction; see `find_prediction`.
 
@@ -136,25 +137,15 @@ def make_plan(
         raise ValueError(
             f"`strategy` must be 'auto' or one of {sorted(STRATEGIES)}. Got {strategy!r}."
         )
-    if extra_dropout:
-        strategy = check_extra(module, strategy, extra_dropout)
+    check_extra(module, extra_dropout)
     rows = some_rows(x, 3)
     look = look_into_training(module, call, rows, extra_dropout)
-    with held_in_training(module, look.held, extra_dropout):
-        found, fewer, more = probe(module, forward, rows)
-        prediction = find_prediction({2: fewer, 3: more}, output)
-        fewer, more = prediction(fewer), prediction(more)
-        plan = Plan(found, (strategy,), {}, more.device, extra_dropout, state_of(module), strategy)
-        plan.in_training, plan.prediction = look.held, prediction
-        rows_are_alone = agree(more[:2], fewer)
-        if found.varies:
-            mixes = not (rows_are_alone or found.asks)
-            plan = replace(plan, strategies=("loop",), mixes=True) if mixes else plan.row_by_row()
-        elif found.random:
-            plan.strategies = ("loop",)
-        elif found.sites and not extra_dropout:
-            plan = _with_strategies(plan, rows, forward, rows_are_alone)
-    if found.random and not extra_dropout:
+    if look.unshared:
+        strategy = only_loop(strategy, look.unshared)
+    with as_planned(module, look):
+        shared = shared_numbers(forward, look.drawn)
+        plan = _plan_as_held(module, rows, shared, strategy, look, output)
+    if plan.found.random and not look.unshared:
         warn_of_randomness()
     if plan.mixes:
         _warn_of_mixed_rows()
@@ -162,14 +153,36 @@ def make_plan(
     return plan
 
 
-def held_in_training(
-    module: nn.Module, held: tuple[nn.Module, ...], extra_dropout: tuple[type, ...]
-) -> AbstractContextManager[None]:
+@contextmanager
+def as_planned(module: nn.Module, look: TrainingLook) -> Iterator[None]:
     """Hold submodules in training mode whose dropout is called in that mode alone."""
-    if not held:
-        return nullcontext()
-    extra = (part for part in parts_of(module) if isinstance(part, extra_dropout))
-    return evaluating(module, in_training=[*held, *extra])
+    with evaluating(module, in_training=look.on) if look.on else nullcontext():
+        yield
+
+
+def _plan_as_held(
+    module: nn.Module,
+    rows: Any,
+    forward: Forward,
+    strategy: str,
+    look: TrainingLook,
+    output: Which,
+) -> Plan:
+    with forked_generators() if look.unshared else nullcontext():
+        found, fewer, more = probe(module, forward, rows)
+    prediction = find_prediction({2: fewer, 3: more}, output)
+    fewer, more = prediction(fewer), prediction(more)
+    plan = Plan(found, (strategy,), {}, more.device, look, state_of(module), strategy)
+    plan.prediction = prediction
+    rows_are_alone = agree(more[:2], fewer)
+    if found.varies:
+        mixes = not (rows_are_alone or found.asks)
+        return replace(plan, strategies=("loop",), mixes=True) if mixes else plan.row_by_row()
+    if found.random:
+        return replace(plan, strategies=("loop",))
+    if found.sites and not look.unshared:
+        return _with_strategies(plan, rows, forward, rows_are_alone)
+    return plan
 
 
 def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bool) -> Plan:
@@ -238,20 +251,33 @@ def state_of(module: nn.Module) -> tuple[Hashable, ...]:
     return tuple(state)
 
 
-def check_extra(module: nn.Module, strategy: str, extra_dropout: tuple[type, ...]) -> str:
-    """Return the one strategy for modules that draw by themselves, if these are there."""
-    parts = list(module.modules())
+def check_extra(module: nn.Module, extra_dropout: tuple[type, ...]) -> None:
+    """Raise if there is nothing of a class that is named."""
     for kind in extra_dropout:
-        if not any(isinstance(part, kind) for part in parts):
+        if not any(isinstance(part, kind) for part in module.modules()):
             raise ValueError(
                 f"`extra_dropout` must name classes of submodules. Got {kind.__name__}, of which "
                 "the module has none. Leave it out."
             )
+
+
+def only_loop(strategy: str, unshared: dict[str, str]) -> str:
+    """Return the strategy for modules that draw by themselves, and warn of what it means."""
     if strategy not in ("auto", "loop"):
         raise ValueError(
-            f"`strategy` must be 'auto' or 'loop' with `extra_dropout`. Got {strategy!r}."
+            "`strategy` must be 'auto' or 'loop' where `extra_dropout` has random numbers of its "
+            f"own. Got {strategy!r}, and {_told(unshared)}."
         )
+    warn(
+        "random numbers in `extra_dropout` must be such that all rows can share them. Got "
+        f"{_told(unshared)}. They are seeded for each draw, one pass after the other, and depend "
+        "on how rows are batched."
+    )
     return "loop"
+
+
+def _told(paths: dict[str, str]) -> str:
+    return ", ".join(f"{path!r} ({why})" for path, why in paths.items())
 
 
 class DropoutSites(list):
@@ -331,11 +357,10 @@ def _is_inside(frame: FrameType, package: str) -> bool:
 def warn_of_what_is_left_off(left_off: dict[str, str]) -> None:
     """Warn if modules draw random numbers that sampling does not switch on."""
     if left_off:
-        what = ", ".join(f"{path!r} ({why})" for path, why in left_off.items())
         warn(
             "what is random in training must be a dropout that can be drawn. Got other randomness "
-            f"in {what}, which is left off while sampling. Name the class in `extra_dropout` to "
-            "switch it on."
+            f"in {_told(left_off)}, which is left off while sampling. Name the class in "
+            "`extra_dropout` to switch it on."
         )
 
 
@@ -357,7 +382,7 @@ def warn_of_randomness() -> None:
 def warn_if_not_random(plan: Plan) -> None:
     """Warn if no dropout is active."""
     varies = plan.found.varies and not plan.one_item
-    if not plan.sites and not plan.extra_dropout and not varies:
+    if not plan.sites and not plan.seeds and not varies:
         warn(
             "the module must have a dropout with a rate above 0 to draw from. Got none, so that "
             "all draws are the same and their spread is 0. Add a dropout or raise its rate."

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+
+from ._modes import Mode
 
 __all__ = [
     "NoWrites",
@@ -105,7 +106,7 @@ class Written(Exception):
     """A weight that is shared with a copy would have been written into."""
 
 
-class NoWrites(TorchFunctionMode):
+class NoWrites(Mode):
     """Refuse to write into some tensors, as a layer may that updates weights by hand.
 
     Parameters

@@ -65,10 +65,10 @@ def sample(
     batch_size : int, optional
         Number of rows at once; by default as many as fit into a memory budget.
     extra_dropout : tuple of class
-        Modules of your own that look at ``self.training``, to draw random numbers by hand or to
-        give a rate to a function. Just these are in training mode while sampling, with torch, numpy
-        and Python seeded for each draw. This runs one pass per draw; what they draw by hand
-        depends on the batch, as each row has numbers of its own.
+        Modules of your own that draw random numbers by hand in training mode, in which they are
+        while sampling; see `register_dropout`. All rows share the numbers, as they share masks.
+        Where they cannot, as with numbers of NumPy, these are seeded for each draw and depend on
+        the batch, and a warning says so.
     variational_rnn : bool
         Whether the dropout between the layers of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` has one
         mask for all time steps [2]_, for nets that were trained so. Torch draws one per step.
@@ -189,6 +189,7 @@ def dropout_sites(
     module: nn.Module,
     x: Any,
     *,
+    extra_dropout: tuple[type, ...] = (),
     output: str | int | Callable[[Any], Any] | None = None,
     one_item: bool = False,
 ) -> DropoutSites:
@@ -200,7 +201,7 @@ def dropout_sites(
         The module.
     x : Tensor, tuple or mapping of Tensor
         An input as for `sample`; a few of its rows are used.
-    output, one_item : str, int or callable; bool
+    extra_dropout, output, one_item : tuple of class; str, int or callable; bool
         As for `sample`.
 
     Returns
@@ -217,7 +218,7 @@ def dropout_sites(
     >>> [(site.path, site.p) for site in dropout_sites(net, torch.ones(3, 2))]
     [('1', 0.5)]
     """
-    return _draws(module, x, output=output, one_item=one_item).sites()
+    return _draws(module, x, extra_dropout=extra_dropout, output=output, one_item=one_item).sites()
 
 
 def _draws(module: Any, x: Any, variational_rnn: bool = False, **options: Any) -> Draws:

@@ -9,7 +9,7 @@ modules can be held in training mode while sampling: the calls are then drawn as
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ._eval_mode import forked_generators
 from ._masks import Mask
+from ._numbers import is_known_dropout
 from ._passes import Event, Pass, Passes, same
 from ._put_back import Written
 from ._reading import Code, is_of_torch, read
@@ -32,12 +33,26 @@ class TrainingLook:
     ----------
     held : tuple of nn.Module
         The submodules that make more dropout calls in training mode and do nothing else there.
+    drawn : tuple of nn.Module
+        The submodules that draw by hand what `shared_numbers` takes as dropouts.
+    named : tuple of nn.Module
+        The instances of the ``extra`` classes.
     left_off : dict of str to str
         The paths of the submodules that are random in another way, each with what it does.
+    unshared : dict of str to str
+        The paths of those of the ``extra`` classes whose numbers rows cannot share, with why.
     """
 
     held: tuple[nn.Module, ...] = ()
+    drawn: tuple[nn.Module, ...] = ()
+    named: tuple[nn.Module, ...] = ()
     left_off: dict[str, str] = field(default_factory=dict)
+    unshared: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def on(self) -> tuple[nn.Module, ...]:
+        """All that is to be in training mode while sampling."""
+        return *self.held, *self.drawn, *self.named
 
 
 def look_into_training(
@@ -68,11 +83,12 @@ def look_into_training(
     """
     fixed = {name: why for name, part in module.named_modules() if (why := _fixed(part))}
     code = read(module)
-    if all(isinstance(part, extra) for part in code.asking):
-        return TrainingLook((), fixed)
+    if not code.asking and not any(_is_named(part, extra) for part in module.modules()):
+        return TrainingLook(left_off=fixed)
     with torch.inference_mode(False), torch.no_grad(), forked_generators(0):
         look = _look_at(module, forward, x, extra, code)
-    return TrainingLook(look.held, {**fixed, **look.left_off})
+    named = tuple(part for part in module.modules() if isinstance(part, extra))
+    return replace(look, named=named, left_off={**fixed, **look.left_off})
 
 
 def _look_at(
@@ -83,14 +99,14 @@ def _look_at(
     on_itself, share = not code.reached.isdisjoint(module.modules()), True
     while True:
         try:
-            with Passes(module, forward, x, extra, code, on_itself, share) as passes:
-                return _Looker(passes).look(module)
+            with Passes(module, forward, x, code, on_itself, share) as passes:
+                return _Looker(passes, extra).look(module)
         except Written:
             share = False
         except _CannotRun as error:
             if on_itself:
                 asking = (name for name, part in module.named_modules() if part in code.asking)
-                return TrainingLook((), dict.fromkeys(asking, str(error)))
+                return TrainingLook(left_off=dict.fromkeys(asking, str(error)))
             on_itself = True
 
 
@@ -105,10 +121,13 @@ class _Looker:
     ----------
     passes : Passes
         Runs them.
+    extra : tuple of class
+        The classes whose instances are always in training mode.
     """
 
-    def __init__(self, passes: Passes) -> None:
-        self.passes = passes
+    def __init__(self, passes: Passes, extra: tuple[type, ...]) -> None:
+        self.passes, self.extra = passes, extra
+        self.unshared: dict[nn.Module, str] = {}
         self.held: list[nn.Module] = []
         self.nothing_new: list[nn.Module] = []
         self.left_off: dict[nn.Module, str] = {}
@@ -120,12 +139,16 @@ class _Looker:
         paths = {part: name for name, part in self.passes.subject.named_modules()}
         return TrainingLook(
             tuple(originals[paths[part]] for part in self.held),
+            tuple(originals[paths[part]] for part in self.passes.drawn),
+            (),
             {paths[part]: why for part, why in self.left_off.items()},
+            {paths[part]: why for part, why in self.unshared.items()},
         )
 
     def _look(self) -> None:
+        self._find_numbers()
         self._take_base()
-        rest = self.passes.in_training
+        rest = self._not_found()
         runs = self.passes.several(rest)
         if any(run.moved for run in [*self.bases, *runs]):
             self.passes.closely = True
@@ -156,7 +179,45 @@ class _Looker:
 
     def _not_found(self) -> dict[nn.Module, None]:
         found = {*self.held, *self.nothing_new, *self.left_off}
+        found.update(self.passes.on)
         return {part: None for part in self.passes.in_training if part not in found}
+
+    def _find_numbers(self) -> None:
+        """Find the modules whose random numbers can be taken as dropouts."""
+        extra = [part for part in self.passes.parts if isinstance(part, self.extra)]
+        known = [part for part in self.passes.in_training if is_known_dropout(part)]
+        self.passes.on = extra
+        if not (extra or known):
+            return
+        for group in ([*extra, *known], extra):
+            self.passes.closely, self.passes.drawn = True, dict.fromkeys(group)
+            two, three = (self.passes.one(group, 0, n_rows=n_rows) for n_rows in (2, 3))
+            self.passes.closely, self.passes.drawn = False, ()
+            if not (two.error or three.error):
+                break
+        else:
+            return
+        refused = {
+            owner: f"draws from {name}, in a way that rows cannot share"
+            for owner, name in two.draws(group)
+            if owner is not None
+        }
+        numbers, others = two.numbers(group), three.numbers(group)
+        for part, shapes in numbers.items():
+            if part not in refused and not _have_rows(shapes, others.get(part, [])):
+                refused[part] = "draws numbers whose rows are no axis of their own"
+        self.unshared = {part: why for part, why in refused.items() if part in extra}
+        self.passes.drawn = [
+            part
+            for part in numbers
+            if part not in refused and (part in extra or not self._changes(part, two))
+        ]
+        self.passes.on = dict.fromkeys([*extra, *self.passes.drawn])
+
+    def _changes(self, part: nn.Module, run: Pass) -> bool:
+        """Return whether a pass changed anything in a module."""
+        path = next(name for name, other in self.passes.subject.named_modules() if other is part)
+        return any(name.startswith(f"{path}.") for name in run.changed)
 
     def _owners(self, runs: list[Pass], group: Collection[nn.Module]) -> list[nn.Module]:
         """Return who makes more calls or draws than in eval mode."""
@@ -244,13 +305,13 @@ class _Looker:
     def _reaches_output(self, group: list[nn.Module], calls: Counter) -> bool:
         """Return whether the output has anything of what these dropout calls return."""
 
-        def replace(event: Event, x: Tensor) -> Mask | None:
+        def noise(event: Event, x: Tensor) -> Mask | None:
             if (event.owner(group), event.what) not in calls:
                 return None
             noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
             return torch.zeros_like(x), noise.to(x) + 0.5
 
-        return not same(self.passes.one(group, 0, replace).output, self.base.output)
+        return not same(self.passes.one(group, 0, noise).output, self.base.output)
 
     def _suspects(self, runs: list[Pass]) -> list[list[nn.Module]]:
         """Return the submodules class by class, beginning with who was running at what is new."""
@@ -260,12 +321,25 @@ class _Looker:
             more = Counter((event.stack, event.what) for event in run.events) - known
             running |= dict.fromkeys(part for stack, _ in more for part in stack)
         groups: dict[type, list[nn.Module]] = {type(part): [] for part in running}
-        for part in self.passes.in_training:
+        for part in self._not_found():
             groups.setdefault(type(part), []).append(part)
         return sorted(filter(None, groups.values()), key=lambda group: is_of_torch(type(group[0])))
 
 
 _MORE = "does more in training mode than to call dropouts"
+
+
+def _is_named(part: nn.Module, extra: tuple[type, ...]) -> bool:
+    return isinstance(part, extra) or is_known_dropout(part)
+
+
+def _have_rows(two: list[tuple[int, ...]], three: list[tuple[int, ...]]) -> bool:
+    """Return whether shapes for two and for three rows have one axis of rows, or none."""
+    if [len(shape) for shape in two] != [len(shape) for shape in three]:
+        return False
+    pairs = (zip(a, b, strict=True) for a, b in zip(two, three, strict=True))
+    differing = [[sizes for sizes in pair if sizes[0] != sizes[1]] for pair in pairs]
+    return all(sizes in ([], [(2, 3)]) for sizes in differing)
 
 
 def _vary(runs: list[Pass]) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-__all__ = ["ALONE", "Hold", "hold"]
+__all__ = ["ALONE", "Hold", "hold", "way_of"]
 
 # A way to hold a thing that is never the way of another thread.
 ALONE = object()
@@ -54,6 +54,12 @@ _threads: dict[int, _Thread] = {}
 _lock = threading.RLock()
 _turns = count(1)
 _PAUSE = 5e-4  # seconds between two looks at whether the turn has come
+
+
+def way_of(thing: Any) -> Any:
+    """Return the way in which this thread holds a thing, or None."""
+    thread = _threads.get(threading.get_ident())
+    return None if thread is None else thread.ways().get(thing)
 
 
 @contextmanager

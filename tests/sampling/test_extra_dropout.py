@@ -1,4 +1,4 @@
-"""Tests of dropout that a module draws by hand while it is in training mode."""
+"""Tests of classes that are named to be in training mode, where they draw by hand."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from sk_mcdropout import MCDropoutRegressor, mean_and_std, sample
 
 
-class OwnDropout(nn.Module):
+class OwnNoise(nn.Module):
     """Drops by hand, as users write it."""
 
     def __init__(self, p=0.3):
@@ -28,7 +28,7 @@ class Net(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(3, 16),
             nn.BatchNorm1d(16),
-            OwnDropout(),
+            OwnNoise(),
             nn.ReLU(),
             nn.Dropout(p),
             nn.Linear(16, 1),
@@ -61,26 +61,29 @@ def test_it_is_on_where_its_class_is_named(net, x):
     x = x.double()
     with pytest.warns(UserWarning, match="randomness"):
         _, off = mean_and_std(net, x)
-    _, on = mean_and_std(net, x, extra_dropout=(OwnDropout,))
+    _, on = mean_and_std(net, x, extra_dropout=(OwnNoise,))
     assert (on > 1.2 * off).all()
 
 
 def test_its_spread_is_that_of_its_mask(x):
     # For w . (m * x) with independent m of variance p / (1 - p) the variance is
     # p / (1 - p) sum (w x)^2; with 4000 draws the standard error of a std is about 1.1 %.
-    net = nn.Sequential(OwnDropout(0.3), nn.Linear(3, 1)).double()
+    net = nn.Sequential(OwnNoise(0.3), nn.Linear(3, 1)).double()
     x = x.double()
-    _, std = mean_and_std(net, x, 4000, extra_dropout=(OwnDropout,))
+    _, std = mean_and_std(net, x, 4000, extra_dropout=(OwnNoise,))
     expected = (0.3 / 0.7 * ((net[1].weight * x) ** 2).sum(1, keepdim=True)).sqrt()
     torch.testing.assert_close(std, expected, rtol=0.06, atol=0)
 
 
 def test_the_seed_fixes_its_draws_and_the_first_do_not_depend_on_their_number(net, x):
     x = x.double()
-    draws = sample(net, x, 8, seed=1, extra_dropout=(OwnDropout,))
-    assert torch.equal(sample(net, x, 8, seed=1, extra_dropout=(OwnDropout,)), draws)
-    assert torch.equal(sample(net, x, 3, seed=1, extra_dropout=(OwnDropout,)), draws[:3])
-    assert not torch.equal(sample(net, x, 8, seed=2, extra_dropout=(OwnDropout,)), draws)
+    draws = sample(net, x, 8, seed=1, extra_dropout=(OwnNoise,))
+    assert torch.equal(sample(net, x, 8, seed=1, extra_dropout=(OwnNoise,)), draws)
+    few = sample(net, x, 3, seed=1, extra_dropout=(OwnNoise,))
+    torch.testing.assert_close(few, draws[:3])
+    some = sample(net, x[[4, 0]], 8, seed=1, extra_dropout=(OwnNoise,))
+    torch.testing.assert_close(some, draws[:, [4, 0]])
+    assert not torch.equal(sample(net, x, 8, seed=2, extra_dropout=(OwnNoise,)), draws)
 
 
 def test_a_class_that_passes_its_mode_to_a_dropout_of_torch_is_not_said(x, recwarn):
@@ -97,7 +100,7 @@ def test_modes_buffers_and_generators_are_as_before(net, x, training):
     net.train(training)
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
     state = torch.get_rng_state()
-    sample(net, x.double(), 4, extra_dropout=(OwnDropout,))
+    sample(net, x.double(), 4, extra_dropout=(OwnNoise,))
     assert {part.training for part in net.modules()} == {training}
     assert torch.equal(torch.get_rng_state(), state)
     for name, buffer in net.named_buffers():
@@ -105,25 +108,20 @@ def test_modes_buffers_and_generators_are_as_before(net, x, training):
 
 
 def test_alone_it_is_no_module_without_dropout(x, recwarn):
-    net = nn.Sequential(OwnDropout(), nn.Linear(3, 1))
-    assert sample(net, x, 5, extra_dropout=(OwnDropout,)).std(0).min() > 0
+    net = nn.Sequential(OwnNoise(), nn.Linear(3, 1))
+    assert sample(net, x, 5, extra_dropout=(OwnNoise,)).std(0).min() > 0
     assert not recwarn.list
 
 
 def test_a_class_that_the_module_has_not_is_refused(net, x):
     with pytest.raises(ValueError, match=r"Got LSTM, of which the module has none"):
-        sample(net, x.double(), 5, extra_dropout=(nn.LSTM, OwnDropout))
-
-
-def test_a_strategy_that_runs_one_pass_for_all_draws_is_refused(net, x):
-    with pytest.raises(ValueError, match=r"with `extra_dropout`\. Got 'vmap'"):
-        sample(net, x.double(), 5, strategy="vmap", extra_dropout=(OwnDropout,))
+        sample(net, x.double(), 5, extra_dropout=(nn.LSTM, OwnNoise))
 
 
 def test_the_estimator_passes_it_on(x):
     params = {"max_epochs": 2, "random_state": 0, "module__p": 0.0, "n_draws": 20}
     X, y = x.numpy(), x[:, 0].numpy()
-    net = MCDropoutRegressor(Net, extra_dropout=(OwnDropout,), **params).fit(X, y)
+    net = MCDropoutRegressor(Net, extra_dropout=(OwnNoise,), **params).fit(X, y)
     mean, std = net.predict(X, return_std=True)
     assert std.min() > 0
     assert (net.predict(X) == mean).all()
