@@ -20,7 +20,15 @@ from ._batches import BatchDataset, whole_of
 from ._net import MCDropoutNet
 from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._refit import note
-from ._target import ELEMENTWISE, WithTarget, align, mean_and_scale, standardise, target_array
+from ._target import (
+    ELEMENTWISE,
+    WithTarget,
+    align,
+    compares_numbers,
+    mean_and_scale,
+    standardise,
+    target_array,
+)
 from ._validation import first_float, is_half
 from ._weights import (
     check_can_weigh,
@@ -153,7 +161,8 @@ class RegressionNet(MCDropoutNet):
             The loss.
         """
         weights = self._weights_of_batch(y_true, training)
-        if self.output is not None or (not isinstance(y_pred, Tensor) and self._compares_numbers()):
+        several = not isinstance(y_pred, Tensor)
+        if self.output is not None or (several and compares_numbers(self.criterion_)):
             y_pred = self._prediction(y_pred, len(y_true) if isinstance(y_true, Tensor) else None)
         if isinstance(y_true, Tensor):
             if hasattr(self, "y_mean_"):

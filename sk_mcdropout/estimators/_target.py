@@ -12,7 +12,15 @@ from sk_mcdropout.nn import BetaNLLLoss, uncompiled
 from sk_mcdropout.predictive import CALIBRATIONS
 from sk_mcdropout.sampling import warn
 
-__all__ = ["ELEMENTWISE", "WithTarget", "align", "mean_and_scale", "standardise", "target_array"]
+__all__ = [
+    "ELEMENTWISE",
+    "WithTarget",
+    "align",
+    "compares_numbers",
+    "mean_and_scale",
+    "standardise",
+    "target_array",
+]
 
 # Losses that compare the output with y number by number, so that their shapes must agree.
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -91,13 +99,18 @@ def align(y: Tensor, output: Tensor, criterion: Any) -> Tensor:
         y = y.to(output.dtype)
     if y.shape[:1] == output.shape[:1] and y.numel() == output.numel():
         return y.reshape(output.shape)
-    if isinstance(uncompiled(criterion), (*ELEMENTWISE, BetaNLLLoss)):
+    if compares_numbers(criterion):
         raise ValueError(
             "the output of the net must have the shape of y. Got an output of shape "
             f"{tuple(output.shape)} for a y of shape {tuple(y.shape)}. Give the net one "
             "output for each target."
         )
     return y
+
+
+def compares_numbers(criterion: Any) -> bool:
+    """Return whether a loss compares a tensor with y, number by number."""
+    return isinstance(uncompiled(criterion), (*ELEMENTWISE, BetaNLLLoss))
 
 
 class WithTarget:

@@ -105,7 +105,7 @@ class _Defer(Mode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
         args, kwargs = self.replaced((args, kwargs or {}))
-        func = counted(func)
+        func = counted(func, args)
         if kwargs.get("out") is not None:
             raise NotImplementedError("`out=` would be written into before its values are computed")
         if func in KINDS:

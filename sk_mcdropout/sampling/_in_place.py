@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map_only
 
 from ._modes import Mode
@@ -18,9 +19,9 @@ __all__ = ["Replaced", "WriteOnCopies", "counted"]
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 
 
-def counted(func: Callable) -> Callable:
+def counted(func: Callable, args: tuple) -> Callable:
     """Return a function whose result shows that it was written into, as ``x.data`` does not."""
-    return Tensor.detach if func == _DATA else func
+    return Tensor.detach if func == _DATA and not is_lazy(args[0]) else func
 
 
 class Replaced:

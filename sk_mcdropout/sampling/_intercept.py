@@ -50,7 +50,7 @@ class InterceptDropout(Mode):
             return self._dropout(func, *args, **kwargs)
         if func in COMPOSITES and rate_of(func, args, kwargs) > 0:
             return COMPOSITES[func](self._dropout, self, *args, **kwargs)
-        func = counted(func)
+        func = counted(func, args)
         result = func(*args, **kwargs)
         if self.on_answer and is_question(func, args):
             self.on_answer(func, result)

@@ -4,7 +4,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ._choice import agree
+from ._eval_mode import alone_with
 from ._intercept import InterceptDropout
 from ._masks import KINDS, STAND_INS, Mask
 from ._numbers import shared_numbers
@@ -117,6 +118,7 @@ class Passes:
         self.drawn: Collection[nn.Module] = ()  # whose numbers are taken as dropouts
         self.closely = False  # whether to look at the generators after each function
         memo = copy_tensors(module, share)
+        self._original, self._alone = module, ExitStack()
         self.subject = module if on_itself else _copy(module, memo)
         values, own = tensors_of(module), code.generators
         if self.subject is module:
@@ -132,11 +134,14 @@ class Passes:
         self._modes = {part: getattr(part, "training", False) for part in self.parts}
 
     def __enter__(self) -> "Passes":
+        if self.subject is self._original:  # whose modes other threads may hold
+            self._alone.enter_context(alone_with(self.subject))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part, mode in self._modes.items():
-            _set_mode(part, mode)
+        with self._alone:
+            for part, mode in self._modes.items():
+                _set_mode(part, mode)
 
     @cached_property
     def in_training(self) -> dict[nn.Module, None]:

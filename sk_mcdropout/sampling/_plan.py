@@ -139,7 +139,7 @@ def make_plan(
         )
     check_extra(module, extra_dropout)
     rows = some_rows(x, 3)
-    look = look_into_training(module, call, rows, extra_dropout)
+    look = look_into_training(module, call, _like_weights(module, rows), extra_dropout)
     if look.unshared:
         strategy = only_loop(strategy, look.unshared)
     with as_planned(module, look):
@@ -158,6 +158,12 @@ def as_planned(module: nn.Module, look: TrainingLook) -> Iterator[None]:
     """Hold submodules in training mode whose dropout is called in that mode alone."""
     with evaluating(module, in_training=look.on) if look.on else nullcontext():
         yield
+
+
+def _like_weights(module: nn.Module, x: Any) -> Any:
+    """Return x with the dtype that the module computes in, where whoever calls it casts, too."""
+    dtype = next((t.dtype for t in module.parameters() if t.is_floating_point()), None)
+    return map_tensors(lambda t: t.to(dtype) if t.is_floating_point() else t, x)
 
 
 def _plan_as_held(

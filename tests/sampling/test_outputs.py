@@ -250,12 +250,12 @@ def test_one_item_is_passed_whole_with_masks_of_the_shapes_of_its_activations(gr
 
 def test_the_spread_of_one_item_is_that_of_its_masks():
     # Of w . (m * x) with independent m of variance p / (1 - p) the variance is
-    # p / (1 - p) sum (w x)^2; with 4000 draws the standard error of a std is about 1.1 %.
+    # p / (1 - p) sum (w x)^2; with 1000 draws the standard error of a std is about 2.2 %.
     net, x = nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 1)).double(), torch.randn(4).double()
-    mean, std = mean_and_std(net, x, 4000, one_item=True)
+    mean, std = mean_and_std(net, x, 1000, one_item=True)
     assert mean.shape == std.shape == (1,)
     expected = (0.3 / 0.7 * ((net[1].weight * x) ** 2).sum(1)).sqrt()
-    assert_close(std, expected, rtol=0.06, atol=0)
+    assert_close(std, expected, rtol=0.12, atol=0)
 
 
 def test_the_output_of_one_item_has_any_shape(graph):
@@ -263,6 +263,20 @@ def test_the_output_of_one_item_has_any_shape(graph):
     total = Function(lambda graph: {"n": torch.tensor(8), "sum": net(*graph["all"]).sum()}, net)
     draws = sample(total, ({"all": graph},), 5, one_item=True)
     assert_close(draws, sample(net, graph, 5, one_item=True).sum((1, 2)))
+
+
+def test_dropout_of_training_mode_is_drawn_for_one_item_too(graph):
+    class InTraining(Graph):
+        def forward(self, nodes, edges):
+            h = self.first(nodes)
+            if self.training:
+                h = nn.functional.dropout(h, 0.5)
+            return self.last(h)
+
+    net = InTraining().double()
+    assert [site.mask_shape for site in dropout_sites(net, graph, one_item=True)] == [(8, 6)]
+    assert sample(net, graph, 6, one_item=True).std(0).min() > 0
+    assert net.training
 
 
 def test_options_without_a_meaning_for_one_item_are_refused(graph):

@@ -193,7 +193,7 @@ def in_threads(*actions):
 
     def several(action):
         start.wait()
-        return [action() for _ in range(10)]
+        return [action() for _ in range(3)]
 
     with ThreadPoolExecutor(len(actions)) as pool:
         return [each.result(TIMEOUT) for each in [pool.submit(several, a) for a in actions]]
@@ -344,7 +344,7 @@ def test_a_fork_while_other_threads_hold_a_module_leaves_it_to_the_child(x):
         pool.submit(hold), pool.submit(locks)
         is_held.wait(TIMEOUT)
         statuses = []
-        for _ in range(10):
+        for _ in range(4):
             child = os.fork()
             if child == 0:
                 fine = torch.equal(torch.get_rng_state(), state)
@@ -352,7 +352,7 @@ def test_a_fork_while_other_threads_hold_a_module_leaves_it_to_the_child(x):
                 os._exit(0 if fine else 1)
             statuses.append(wait_for(child))
         go_on.set()
-    assert statuses == [0] * 10
+    assert statuses == [0] * 4
 
 
 def wait_for(child):
