@@ -61,7 +61,7 @@ class Kept:
     def _keep_container(self, value: Any) -> None:
         if id(value) in self.containers:
             return
-        kind = next(kind for kind in (dict, set, list) if isinstance(value, kind) or kind is list)
+        kind = dict if isinstance(value, dict) else set if isinstance(value, set) else list
         self.containers[id(value)] = value, kind(value)
         items = value.values() if kind is dict else value
         if not _KINDS.isdisjoint(map(type, items)):

@@ -21,6 +21,7 @@ from ._intercept import InterceptDropout
 from ._masks import KINDS, STAND_INS, Mask
 from ._numbers import shared_numbers
 from ._put_back import (
+    OWN,
     NoWrites,
     OwnState,
     Written,
@@ -185,7 +186,10 @@ class Passes:
             names, states = moved(self.sources, states)
             run.events.extend(Event(name, self._running()) for name in names)
 
-        with generators_put_back(self.sources), self._state_put_back(run):
+        # The others are forked outside, and seeded here. Put back late, after an interrupt, they
+        # would be what they were in the fork.
+        own = [source for source in self.sources if source.name == OWN]
+        with generators_put_back(own), self._state_put_back(run):
             torch.manual_seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             random.seed(seed)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ._modes import Mode
 
 __all__ = [
+    "OWN",
     "NoWrites",
     "OwnState",
     "Written",
@@ -31,6 +32,9 @@ class Source(NamedTuple):
     put: Callable[[Any], Any]
 
 
+OWN = "a generator of its own"
+
+
 def sources_of(own: Sequence[Any]) -> list[Source]:
     """Return the generators of torch, NumPy and Python, and those in ``own``."""
     sources = [
@@ -45,7 +49,7 @@ def sources_of(own: Sequence[Any]) -> list[Source]:
 
 
 def _source(generator: Any) -> Source:
-    name = "a generator of its own"
+    name = OWN
     if isinstance(generator, np.random.Generator):
         bits = generator.bit_generator
         return Source(name, lambda: bits.state, lambda state: setattr(bits, "state", state))
