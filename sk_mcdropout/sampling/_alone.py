@@ -17,7 +17,7 @@ from ._choice import agree_over_draws
 from ._intercept import CallsChanged, InterceptDropout, PlannedCalls, masks_of
 from ._mapped import AskOnce, values_for_all
 from ._masks import DropoutSite, Masks, count_draws, take_draws
-from ._questions import Answer, answer_of, is_question
+from ._questions import Answer, answer_of, is_question, takes_whole
 from ._rows import count_rows, map_tensors
 from ._strategies import STRATEGIES, Forward
 
@@ -55,8 +55,10 @@ class _RefuseMapped(InterceptDropout):
         """Handle one torch function; torch calls this."""
         if is_question(func, args):
             for x in filter(torch.is_tensor, tree_leaves((args, kwargs))):
-                if values_for_all(x) is not None:
+                values = values_for_all(x)
+                if values is not None and not takes_whole(func):
                     raise CallsChanged("the masks are asked about")
+                args = args if values is None else (values[0], *args[1:])
         return super().__torch_function__(func, types, args, kwargs)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Answer", "answer_of", "is_question"]
+__all__ = ["Answer", "answer_of", "is_question", "takes_whole"]
 
 # The name of the function that was called, and what the code got.
 Answer = tuple[str, Any]
@@ -25,6 +25,15 @@ _SHAPES = {
     *("nonzero", "argwhere", "masked_select", "bincount", "_pack_padded_sequence"),
     *("unique", "unique_consecutive", "_unique2", "unique_dim", "repeat_interleave"),
 }
+
+
+# What these give is written down or shown; the values decide on nothing before they come back.
+_WHOLE = {"numpy", "__array__", "__repr__", "__format__"}
+
+
+def takes_whole(func: Callable) -> bool:
+    """Return whether a function takes all values out of torch, for a look or another library."""
+    return getattr(func, "__name__", "") in _WHOLE
 
 
 def is_question(func: Callable, args: tuple) -> bool:
@@ -70,7 +79,7 @@ def answer_of(func: Callable, result: Any) -> Answer:
     tuple of str and object
         The name of the function and what was learned.
     """
-    return func.__name__, _form(result)
+    return func.__name__, None if takes_whole(func) else _form(result)
 
 
 def _form(result: Any) -> Any:

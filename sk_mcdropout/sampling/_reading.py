@@ -1,7 +1,8 @@
 """Read the code of modules: who asks whether it is in training, and what else it reaches.
 
 Code is read and not run: the names in code objects, those of inner functions too, are followed to
-the functions that they stand for. What cannot be read counts as asking.
+the functions that they stand for, as far as these are of the same package; of other packages only
+the first function is read. What cannot be read counts as asking.
 """
 
 import functools
@@ -95,14 +96,15 @@ def _values_of_instance(part: nn.Module) -> Iterator[Any]:
 
 def _asks(values: Iterable[Any], code: Code, known: set[int]) -> bool:
     """Follow values; return whether any code asks for the mode, and note what is reached."""
-    asks, waiting = False, [(value, False) for value in values]
+    asks = False
+    waiting: list[tuple[Any, str | None]] = [(value, None) for value in values]
     while waiting:
-        value, by_function = waiting.pop()
+        value, package = waiting.pop()  # of the function that it was reached from, if any
         if isinstance(value, _LEAVES) or id(value) in known:
             continue
         known.add(id(value))
         if isinstance(value, nn.Module):  # a submodule, or one that a function holds on to
-            if by_function:
+            if package is not None:
                 code.reached.add(value)
         elif isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom):
             code.generators.append(value)
@@ -111,9 +113,24 @@ def _asks(values: Iterable[Any], code: Code, known: set[int]) -> bool:
         elif _cannot_be_read(value):
             asks = True
         else:
-            within = by_function or isinstance(value, FunctionType)
-            waiting += [(other, within) for other in _next(value)]
+            own = _package_of(value)
+            if package in (None, own) or own in _READ_BEFORE:
+                followed: Iterable[Any] = _next(value)
+                within = own if isinstance(value, FunctionType) else package
+            else:
+                followed, within = _first_of(value), package
+            waiting += [(other, within) for other in followed]
     return asks
+
+
+def _package_of(value: Any) -> str:
+    name = value.__module__ if isinstance(value, FunctionType | type) else type(value).__module__
+    return (name or "").partition(".")[0]
+
+
+def _first_of(value: Any) -> Iterable[Any]:
+    """Return the code of something of another package, and nothing that it calls."""
+    return _codes(value) if isinstance(value, FunctionType) else ()
 
 
 def _strings(code: CodeType) -> Iterator[str]:
@@ -151,7 +168,15 @@ def _next(value: Any) -> Iterator[Any]:
             yield from vars(value).values()
     elif not isinstance(value, ModuleType) and not _is_read(type(value).__module__):
         yield from _methods(type(value))
-        yield from (getattr(value, "__wrapped__", None), *getattr(value, "__dict__", {}).values())
+        yield from _attributes(value).values()  # `__wrapped__` is among them
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object, past what it may do when it is asked for one."""
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
 
 
 def _methods(kind: type) -> Iterator[Any]:

@@ -5,6 +5,7 @@ import tracemalloc
 import warnings
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -346,7 +347,21 @@ def takes_the_length_of_all():
     return Function(forward)
 
 
-QUESTIONS = [lambda: Function(checks_its_input), asks_for_parameters, takes_the_length_of_all]
+def writes_down_what_it_saw():
+    net = Function(lambda x: F.dropout(x, 0.5))
+
+    def write(net, args, output):
+        net.seen = output.mean(0).numpy()
+
+    net.register_forward_hook(write)
+    return net
+
+
+QUESTIONS = [
+    lambda: Function(checks_its_input),
+    asks_for_parameters,
+    takes_the_length_of_all,
+]
 
 
 @pytest.mark.parametrize("make", QUESTIONS)
@@ -360,6 +375,15 @@ def test_questions_that_change_nothing_cost_no_passes(make):
     (outputs,) = draws.reduce(lambda outputs, rows: (outputs,), axis=1)
     assert len(passes) <= 50 + 10
     assert_close(outputs[:5, :9], alone(net, x[:9]))
+
+
+@pytest.mark.parametrize("strategy", ["auto", "loop"])
+def test_values_that_are_written_down_decide_on_nothing(x, strategy):
+    net = writes_down_what_it_saw()
+    assert_close(sample(net, x, 5, strategy=strategy), x * kept((1, 4), 0.5, 5) / 0.5)
+    net = Function(lambda x: torch.from_numpy(np.sort(F.dropout(x, 0.5).numpy(), axis=1)))
+    expected = (x * kept((1, 4), 0.5, 5) / 0.5).sort(2)[0]
+    assert_close(sample(net, x, 5, strategy=strategy), expected)
 
 
 def test_one_by_one_keeps_memory_bounded():
