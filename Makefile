@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m
 # It is kept while its note .whole, written last, names this place and what it was made from,
 # and while its Python still finds what was installed.
 define environment
-@made_for="$(CURDIR) $$(cat Makefile pyproject.toml constraints.txt | cksum)"; \
+@made_for="$(CURDIR) $$(cat Makefile pyproject.toml constraints.txt $(filter %.txt,$(2)) | cksum)"; \
 if [ "$$(cat $(1)/.whole 2>&1)" != "$$made_for" ] || ! $(1)/bin/python -c "import pytest"; then \
     echo "Making $(1), which takes a few minutes." \
     && rm -rf $(1) \
@@ -35,7 +35,7 @@ NEWEST_TORCH := 2.14.1
 test lower-bounds oldest-torch newest-torch: export OMP_NUM_THREADS = 1
 
 .PHONY: help demo test check lint format typecheck examples skorch-tests
-.PHONY: lower-bounds oldest-torch newest-torch venv clean
+.PHONY: lower-bounds oldest-torch newest-torch real-nets venv clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -78,6 +78,10 @@ oldest-torch: ## run the tests with the oldest torch that is allowed (downloads 
 newest-torch: ## run the tests with the newest torch that was tried (downloads several GB)
 	$(call environment,$(VENV)-torch-$(NEWEST_TORCH),,$(NEWEST_TORCH))
 	$(VENV)-torch-$(NEWEST_TORCH)/bin/python -m pytest -n 2
+
+real-nets: ## sample nets of many packages, and write benchmarks/real_nets.md
+	$(call environment,$(VENV)-real-nets,--requirement benchmarks/requirements-real-nets.txt)
+	$(VENV)-real-nets/bin/python benchmarks/real_nets.py
 
 venv: ## make the environment .venv where there is no whole one
 	$(call environment,$(VENV))

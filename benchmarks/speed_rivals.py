@@ -8,6 +8,7 @@ mean and standard deviation.
 import copy
 
 import torch
+from _stand_ins import without_torchvision_operators
 from skorch import NeuralNetRegressor
 from torch import nn
 
@@ -43,7 +44,7 @@ def skorch_loop(net, n_draws):
 
 def baal(net, n_draws):
     """Call baal's ``predict_on_batch``."""
-    _without_torchvision_operators()
+    without_torchvision_operators()
     from baal.bayesian.dropout import patch_module
     from baal.modelwrapper import ModelWrapper, TrainingArgs
 
@@ -54,7 +55,7 @@ def baal(net, n_draws):
 
 def torch_uncertainty(net, n_draws):
     """Call the net that torch-uncertainty's ``mc_dropout`` wraps."""
-    _without_torchvision_operators()
+    without_torchvision_operators()
     from torch_uncertainty.methods.mc_dropout import mc_dropout
 
     wrapped = mc_dropout(copy.deepcopy(net), n_draws, task="regression", probabilistic=False)
@@ -64,7 +65,7 @@ def torch_uncertainty(net, n_draws):
 
 def lightning_uq_box(net, n_draws):
     """Call the ``predict_step`` of lightning-uq-box, which returns no draws but their summary."""
-    _without_torchvision_operators()
+    without_torchvision_operators()
     from lightning_uq_box.uq_methods import MCDropoutRegression
 
     theirs = MCDropoutRegression(copy.deepcopy(net), n_draws, nn.MSELoss())
@@ -115,20 +116,6 @@ def batchbald_redux(net, n_draws):
         return rewritten(x, n_draws).transpose(0, 1)
 
     return run
-
-
-_library = None
-
-
-def _without_torchvision_operators():
-    """Declare two operators that a torchvision without its binaries looks for at import."""
-    global _library
-    if _library is None:
-        _library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            if not hasattr(torch.ops.torchvision, name):
-                _library.define(schema)
 
 
 RIVALS = {

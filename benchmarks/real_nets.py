@@ -1,0 +1,160 @@
+"""Sample nets of packages that people use, and hold each law of sampling against them.
+
+``make real-nets`` makes an environment with the packages and runs this file, which writes
+``real_nets.md`` and ``real_nets.csv`` beside it. With ``--only`` or ``--quick`` the table is
+printed only.
+"""
+
+import argparse
+import copy
+import warnings
+from time import perf_counter
+from typing import NamedTuple
+
+import real_nets_of_images as of_images
+import real_nets_of_tables as of_tables
+import real_nets_of_transformers as of_transformers
+import torch
+from _report import PACKAGES, intro, markdown, write
+from _timing import medians_in_turn
+from real_nets_laws import (
+    Case,
+    broken,
+    map_tensors,
+    n_rows,
+    predict,
+    real_dropouts,
+    std_ratio,
+    take,
+)
+from torch import nn
+
+from sk_mcdropout import dropout_sites, mean_and_std
+
+NETS = of_transformers.NETS | of_images.NETS | of_tables.NETS
+N_DRAWS = 50  # that are timed
+N_LAW_ROWS = 5
+
+INTRO = """\
+# Real nets
+
+{n_nets} small nets of packages that people use, with random weights, and what must hold for their
+draws, checked in double precision on {n_rows} rows: the draws are those of the loop, for every
+strategy that takes the net; the answer for a row depends on no other row and no batch size; the
+first draws do not depend on their number; a seed repeats; the module and the global generators
+are left as they were; nothing is warned of but that vmap loops inside; each call that draws random
+numbers in a pass in training mode is a site, and no other; mean and standard deviation of
+{n_draws} draws are those of {n_draws} passes in training mode with batch norm in eval mode.
+
+`dropouts`: the sites that `dropout_sites` finds, of the random calls of a pass in training mode.
+`std`: our mean standard deviation, divided by that of these passes. The last columns are
+milliseconds of `mean_and_std(module, x, {timed})` for all rows in single precision, with {threads}
+threads, and of the plain loop of {timed} passes with the dropout modules alone in training mode
+(which leaves out what is no module), medians of {repeats} in turn.
+"""
+COLUMNS = (
+    "package",
+    "net",
+    "rows",
+    "strategy",
+    "dropouts",
+    "laws",
+    "std",
+    "ours",
+    "loop",
+    "faster",
+)
+
+
+class Result(NamedTuple):
+    """A line of the table, and what broke a law."""
+
+    cells: tuple
+    broken: dict
+
+
+def plain_loop(module, x):
+    """Return mean and standard deviation by the recipe: dropout modules in training mode."""
+    module = copy.deepcopy(module).eval()
+    for part in module.modules():
+        part.training = isinstance(part, nn.modules.dropout._DropoutNd)
+
+    def run():
+        draws = torch.stack([predict(module, x) for _ in range(N_DRAWS)])
+        return draws.mean(0), draws.std(0)
+
+    return run
+
+
+def in_double(module, x):
+    """Return a module and an input in double precision."""
+    to_double = lambda t: t.double() if t.is_floating_point() else t  # noqa: E731
+    return copy.deepcopy(module).double(), map_tensors(to_double, x)
+
+
+def measure(net, n_draws, repeats):
+    """Hold a net against the laws, and time it."""
+    module, x = net()
+    some = list(range(min(N_LAW_ROWS, n_rows(x))))
+    case = Case(*in_double(module, take(x, some)), n_draws, net.warns)
+    found, real = "", real_dropouts(*in_double(module, take(x, some))).total()
+    strategy, std, times = "", "", ("", "", "")
+    failures = broken(case)
+    try:
+        sites = dropout_sites(module, x)
+        strategy, found = ", ".join(sites.strategies), len(sites)
+        calls = {"ours": lambda: mean_and_std(module, x, N_DRAWS), "loop": plain_loop(module, x)}
+        ours, loop = medians_in_turn(calls, repeats).values()
+        times = (f"{1e3 * ours:.3g}", f"{1e3 * loop:.3g}", f"{loop / ours:.2g}")
+        std = f"{std_ratio(case):.3f}"
+    except Exception as error:
+        failures["single precision"] = f"{type(error).__name__}: {error}".splitlines()[0]
+    laws = f"fails: {', '.join(failures)}" if failures else "all hold"
+    cells = (net.package, net.name, n_rows(x), strategy, f"{found} of {real}", laws, std, *times)
+    return Result(cells, failures)
+
+
+def _breaks(result):
+    return [f"- {' '.join(result.cells[:2])}, {law}: {text}" for law, text in result.broken.items()]
+
+
+def notes(results):
+    """Return what broke the laws."""
+    lines = [line for result in results for line in _breaks(result)]
+    return "\n".join(["What broke the laws:\n", *lines]) + "\n" if lines else ""
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="only the nets with this in their name")
+    parser.add_argument("--quick", action="store_true", help="fewer draws, no repeats")
+    args = parser.parse_args()
+    chosen = {name: net for name, net in NETS.items() if args.only in name}
+    if not chosen:
+        parser.error(f"`--only` must be part of the name of a net. Got {args.only!r}.")
+    torch.set_num_threads(args.threads)
+    n_draws, repeats = (60, 1) if args.quick else (300, args.repeats)
+    results = []
+    for name, net in chosen.items():
+        start = perf_counter()
+        with warnings.catch_warnings(action="ignore"):
+            results.append(measure(net, n_draws, repeats))
+        print(
+            f"{name}: {perf_counter() - start:.0f} s", *_breaks(results[-1]), sep="\n", flush=True
+        )
+    facts = {"n_draws": n_draws, "n_rows": N_LAW_ROWS, "timed": N_DRAWS}
+    text = INTRO.format(n_nets=len(results), threads=args.threads, repeats=repeats, **facts)
+    packages = tuple(dict.fromkeys(net.package for net in chosen.values()))
+    text = intro(text, "real_nets.py", PACKAGES + packages)
+    rows = [result.cells for result in results]
+    text += markdown(COLUMNS, rows, "llrlrlrrrr") + "\n" + notes(results)
+    print(text)
+    if not args.only and not args.quick:
+        write("real_nets", text, COLUMNS, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Nets of images."""
+
+from _real_net import images, net
+
+NETS = {}
+
+
+def _timm(name, size=32, **options):
+    import timm
+
+    drops = {"drop_rate": 0.2, "drop_path_rate": 0.3}
+    return timm.create_model(name, num_classes=5, **drops | options), images(size)
+
+
+@net(NETS, "timm", "ViT, fused attention")
+def timm_vit():
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
+    return _timm("vit_tiny_patch16_224", **sizes, attn_drop_rate=0.2, proj_drop_rate=0.2)
+
+
+@net(NETS, "timm", "ViT, patch dropout")
+def timm_vit_patch_dropout():
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
+    return _timm("vit_tiny_patch16_224", **sizes, patch_drop_rate=0.25, drop_path_rate=0)
+
+
+@net(NETS, "timm", "ConvNeXt")
+def timm_convnext():
+    return _timm("convnext_atto", depths=(1, 1, 2, 1), dims=(8, 16, 32, 64))
+
+
+@net(NETS, "timm", "Swin")
+def timm_swin():
+    sizes = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 16}
+    depths = {"depths": (1, 2), "num_heads": (2, 4)}
+    drops = {"attn_drop_rate": 0.2, "proj_drop_rate": 0.2}
+    return _timm("swin_tiny_patch4_window7_224", **sizes, **depths, **drops)
+
+
+@net(NETS, "timm", "EfficientNet")
+def timm_efficientnet():
+    return _timm("efficientnet_lite0")
+
+
+@net(NETS, "timm", "ResNet")
+def timm_resnet():
+    return _timm("resnet10t")
+
+
+@net(NETS, "timm", "ResNet, DropBlock")
+def timm_resnet_drop_block():
+    return _timm("resnet10t", 64, drop_path_rate=0, drop_block_rate=0.2)
+
+
+@net(NETS, "torchvision", "ConvNeXt")
+def tv_convnext():
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    blocks = [CNBlockConfig(8, 16, 2), CNBlockConfig(16, None, 2)]
+    return ConvNeXt(blocks, stochastic_depth_prob=0.3, layer_scale=0.5, num_classes=5), images()
+
+
+@net(NETS, "torchvision", "EfficientNet")
+def tv_efficientnet():
+    from torchvision.models import efficientnet_b0
+
+    return efficientnet_b0(num_classes=5, stochastic_depth_prob=0.3), images()[:8]
+
+
+@net(NETS, "torchvision", "ViT")
+def tv_vit():
+    from torchvision.models import VisionTransformer
+
+    sizes = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 4}
+    widths = {"hidden_dim": 32, "mlp_dim": 64, "num_classes": 5}
+    return VisionTransformer(**sizes, **widths, dropout=0.2, attention_dropout=0.2), images()
+
+
+@net(NETS, "torchvision", "Swin")
+def tv_swin():
+    from torchvision.models import SwinTransformer
+
+    sizes = {"patch_size": [2, 2], "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4]}
+    drops = {"dropout": 0.2, "attention_dropout": 0.2, "stochastic_depth_prob": 0.3}
+    return SwinTransformer(**sizes, window_size=[4, 4], num_classes=5, **drops), images()
+
+
+@net(NETS, "torchvision", "MobileNet v3")
+def tv_mobilenet():
+    from torchvision.models import mobilenet_v3_small
+
+    return mobilenet_v3_small(num_classes=5), images()
+
+
+@net(NETS, "torchvision", "DeepLab v3")
+def tv_deeplab():
+    from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+
+    return deeplabv3_mobilenet_v3_large(None, num_classes=3, weights_backbone=None), images()[:4]
+
+
+@net(NETS, "segmentation-models-pytorch", "FPN")
+def smp_fpn():
+    import segmentation_models_pytorch as smp
+
+    sizes = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
+    return smp.FPN("resnet18", encoder_weights=None, **sizes), images()[:8]
+
+
+@net(NETS, "monai", "U-Net")
+def monai_unet():
+    from monai.networks.nets import UNet
+
+    sizes = {"channels": (8, 16, 32), "strides": (2, 2), "num_res_units": 1}
+    return UNet(2, 1, 2, **sizes, dropout=0.2), images(channels=1)
+
+
+@net(NETS, "monai", "Swin UNETR")
+def monai_swin_unetr():
+    from monai.networks.nets import SwinUNETR
+
+    sizes = {"feature_size": 12, "spatial_dims": 2, "depths": (1, 1, 1, 1), "window_size": 4}
+    drops = {"drop_rate": 0.2, "attn_drop_rate": 0.2, "dropout_path_rate": 0.3}
+    return SwinUNETR(1, 2, **sizes, **drops), images(64, 1)[:8]
+
+
+@net(NETS, "vit-pytorch", "ViT")
+def vit_pytorch():
+    from vit_pytorch import ViT
+
+    sizes = {"image_size": 32, "patch_size": 8, "dim": 32, "depth": 2, "heads": 4, "mlp_dim": 64}
+    return ViT(**sizes, num_classes=5, dropout=0.2, emb_dropout=0.2), images()
