@@ -100,15 +100,13 @@ def measure(net, n_draws, repeats):
     found, real = "", real_dropouts(*in_double(module, take(x, some))).total()
     strategy, std, times = "", "", ("", "", "")
     failures = broken(case)
-    try:
+    if "no draws" not in failures:
         sites = dropout_sites(module, x)
         strategy, found = ", ".join(sites.strategies), len(sites)
         calls = {"ours": lambda: mean_and_std(module, x, N_DRAWS), "loop": plain_loop(module, x)}
         ours, loop = medians_in_turn(calls, repeats).values()
         times = (f"{1e3 * ours:.3g}", f"{1e3 * loop:.3g}", f"{loop / ours:.2g}")
         std = f"{std_ratio(case):.3f}"
-    except Exception as error:
-        failures["single precision"] = f"{type(error).__name__}: {error}".splitlines()[0]
     laws = f"fails: {', '.join(failures)}" if failures else "all hold"
     cells = (net.package, net.name, n_rows(x), strategy, f"{found} of {real}", laws, std, *times)
     return Result(cells, failures)

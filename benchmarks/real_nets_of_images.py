@@ -39,17 +39,17 @@ def timm_swin():
 
 @net(NETS, "timm", "EfficientNet")
 def timm_efficientnet():
-    return _timm("efficientnet_lite0")
+    return _timm("test_efficientnet")
 
 
 @net(NETS, "timm", "ResNet")
 def timm_resnet():
-    return _timm("resnet10t")
+    return _timm("test_resnet")
 
 
 @net(NETS, "timm", "ResNet, DropBlock")
 def timm_resnet_drop_block():
-    return _timm("resnet10t", 64, drop_path_rate=0, drop_block_rate=0.2)
+    return _timm("test_resnet", 64, drop_path_rate=0, drop_block_rate=0.2)
 
 
 @net(NETS, "torchvision", "ConvNeXt")
@@ -62,9 +62,11 @@ def tv_convnext():
 
 @net(NETS, "torchvision", "EfficientNet")
 def tv_efficientnet():
-    from torchvision.models import efficientnet_b0
+    from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
-    return efficientnet_b0(num_classes=5, stochastic_depth_prob=0.3), images()[:8]
+    blocks = [MBConvConfig(1, 3, 1, 16, 16, 2), MBConvConfig(4, 3, 2, 16, 24, 2)]
+    drops = {"dropout": 0.2, "stochastic_depth_prob": 0.3}
+    return EfficientNet(blocks, **drops, num_classes=5, last_channel=64), images()
 
 
 @net(NETS, "torchvision", "ViT")
@@ -104,7 +106,7 @@ def smp_fpn():
     import segmentation_models_pytorch as smp
 
     sizes = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
-    return smp.FPN("resnet18", encoder_weights=None, **sizes), images()[:8]
+    return smp.FPN("resnet18", encoder_weights=None, **sizes), images()[:4]
 
 
 @net(NETS, "monai", "U-Net")
