@@ -91,14 +91,17 @@ def tv_swin():
 def tv_mobilenet():
     from torchvision.models import mobilenet_v3_small
 
-    return mobilenet_v3_small(num_classes=5), images()
+    return mobilenet_v3_small(num_classes=5, width_mult=0.25), images()
 
 
-@net(NETS, "torchvision", "DeepLab v3")
-def tv_deeplab():
-    from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+@net(NETS, "torchvision", "FCN")
+def tv_fcn():
+    from torchvision.models import mobilenet_v3_small
+    from torchvision.models.segmentation.fcn import FCN, FCNHead, IntermediateLayerGetter
 
-    return deeplabv3_mobilenet_v3_large(None, num_classes=3, weights_backbone=None), images()[:4]
+    features = mobilenet_v3_small(width_mult=0.25).features
+    backbone = IntermediateLayerGetter(features, {"3": "out"})
+    return FCN(backbone, FCNHead(features[3].out_channels, 3)), images()
 
 
 @net(NETS, "segmentation-models-pytorch", "FPN")
@@ -106,7 +109,7 @@ def smp_fpn():
     import segmentation_models_pytorch as smp
 
     sizes = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
-    return smp.FPN("resnet18", encoder_weights=None, **sizes), images()[:4]
+    return smp.FPN("tu-test_resnet", encoder_weights=None, **sizes), images()[:4]
 
 
 @net(NETS, "monai", "U-Net")
