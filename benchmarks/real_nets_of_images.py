@@ -109,7 +109,7 @@ def smp_fpn():
     import segmentation_models_pytorch as smp
 
     sizes = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
-    return smp.FPN("tu-test_resnet", encoder_weights=None, **sizes), images()[:4]
+    return smp.FPN("tu-test_resnet", encoder_weights=None, **sizes), images(64)[:4]
 
 
 @net(NETS, "monai", "U-Net")
