@@ -7,7 +7,12 @@ printed only.
 
 import argparse
 import copy
+import multiprocessing
+import os
 import warnings
+from functools import partial
+from math import nan
+from statistics import mean, median
 from time import perf_counter
 from typing import NamedTuple
 
@@ -42,15 +47,21 @@ INTRO = """\
 draws, checked in double precision on {n_rows} rows: the draws are those of the loop, for every
 strategy that takes the net; the answer for a row depends on no other row and no batch size; the
 first draws do not depend on their number; a seed repeats; the module and the global generators
-are left as they were; nothing is warned of but that vmap loops inside; each call that draws random
-numbers in a pass in training mode is a site, and no other; mean and standard deviation of
-{n_draws} draws are those of {n_draws} passes in training mode with batch norm in eval mode.
+are left as they were; nothing is warned of but that vmap loops inside, or that graphs are taken
+one by one; each call that draws random numbers in a pass in training mode is a site, and no
+other; mean and standard deviation of {n_draws} draws are those of {n_draws} passes in training mode
+with batch norm in eval mode.
+
+{n_whole} of the {n_nets} nets hold all laws. The median of `faster` is {faster:.2g}.
 
 `dropouts`: the sites that `dropout_sites` finds, of the random calls of a pass in training mode.
-`std`: our mean standard deviation, divided by that of these passes. The last columns are
-milliseconds of `mean_and_std(module, x, {timed})` for all rows in single precision, with {threads}
-threads, and of the plain loop of {timed} passes with the dropout modules alone in training mode
-(which leaves out what is no module), medians of {repeats} in turn.
+`std`: our mean standard deviation, divided by that of these passes. `ours`: milliseconds of
+`mean_and_std(module, x, {timed})` for all rows in single precision, the plan included, which each
+call makes anew and which is most of the time for few rows. `loop`: the plain loop of {timed} passes
+with the dropout modules alone in training mode, which leaves out what is no module. Both are
+medians of {repeats} in turn, on one of {jobs} processes with {threads} thread each. While they ran,
+{load:.1f} processes on average wanted one of the cores, these among them: where the cores are
+fewer, the times are too long and scatter.
 """
 COLUMNS = (
     "package",
@@ -112,6 +123,13 @@ def measure(net, n_draws, repeats):
     return Result(cells, failures)
 
 
+def measure_quietly(name, n_draws, repeats):
+    """Measure a net by its name, and say how many seconds it took."""
+    start = perf_counter()
+    with warnings.catch_warnings(action="ignore"):
+        return measure(NETS[name], n_draws, repeats), perf_counter() - start
+
+
 def _breaks(result):
     return [f"- {' '.join(result.cells[:2])}, {law}: {text}" for law, text in result.broken.items()]
 
@@ -125,26 +143,35 @@ def notes(results):
 def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="only the nets with this in their name")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that share the nets")
     parser.add_argument("--quick", action="store_true", help="fewer draws, no repeats")
     args = parser.parse_args()
     chosen = {name: net for name, net in NETS.items() if args.only in name}
     if not chosen:
         parser.error(f"`--only` must be part of the name of a net. Got {args.only!r}.")
-    torch.set_num_threads(args.threads)
-    n_draws, repeats = (60, 1) if args.quick else (300, args.repeats)
-    results = []
-    for name, net in chosen.items():
-        start = perf_counter()
-        with warnings.catch_warnings(action="ignore"):
-            results.append(measure(net, n_draws, repeats))
-        print(
-            f"{name}: {perf_counter() - start:.0f} s", *_breaks(results[-1]), sep="\n", flush=True
-        )
-    facts = {"n_draws": n_draws, "n_rows": N_LAW_ROWS, "timed": N_DRAWS}
-    text = INTRO.format(n_nets=len(results), threads=args.threads, repeats=repeats, **facts)
+    n_draws, repeats = (60, 1) if args.quick else (200, args.repeats)
+    results, loads = [], []
+    with multiprocessing.get_context("spawn").Pool(
+        args.jobs, torch.set_num_threads, (args.threads,)
+    ) as processes:
+        each = partial(measure_quietly, n_draws=n_draws, repeats=repeats)
+        for name, (result, seconds) in zip(chosen, processes.imap(each, chosen), strict=True):
+            results.append(result)
+            loads.append(os.getloadavg()[0])
+            print(f"{name}: {seconds:.0f} s", *_breaks(result), sep="\n", flush=True)
+    times = [float(result.cells[-1]) for result in results if result.cells[-1]]
+    facts = {"n_draws": n_draws, "n_rows": N_LAW_ROWS, "timed": N_DRAWS, "repeats": repeats}
+    facts |= {
+        "faster": median(times or [nan]),
+        "load": mean(loads),
+        "threads": args.threads,
+        "jobs": args.jobs,
+    }
+    facts |= {"n_nets": len(results), "n_whole": sum(not result.broken for result in results)}
+    text = INTRO.format(**facts)
     packages = tuple(dict.fromkeys(net.package for net in chosen.values()))
     text = intro(text, "real_nets.py", PACKAGES + packages)
     rows = [result.cells for result in results]

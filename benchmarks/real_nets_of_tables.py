@@ -5,6 +5,7 @@ from _real_net import N_ROWS, categories, net, numbers
 from torch import nn
 
 NETS = {}
+ALONE = {"warns": "by itself|one by one"}  # the rows are lines, or parts of graphs, in no block
 
 
 @net(NETS, "rtdl-revisiting-models", "MLP")
@@ -103,25 +104,15 @@ def atcnet():
     return _braindecode("ATCNet")
 
 
-def _x_transformer(**options):
+@net(NETS, "x-transformers", "encoder, flash")
+def x_transformer():
     from x_transformers import ContinuousTransformerWrapper, Encoder
 
     drops = {"attn_dropout": 0.2, "ff_dropout": 0.2}
-    layers = Encoder(dim=32, depth=2, heads=4, attn_dim_head=8, **drops, **options)
+    layers = Encoder(dim=32, depth=2, heads=4, attn_dim_head=8, attn_flash=True, **drops)
     sizes = {"dim_in": 4, "dim_out": 2, "max_seq_len": 12}
-    return ContinuousTransformerWrapper(attn_layers=layers, **sizes, emb_dropout=0.2), numbers(
-        12, 4
-    )
-
-
-@net(NETS, "x-transformers", "encoder")
-def x_transformer():
-    return _x_transformer()
-
-
-@net(NETS, "x-transformers", "encoder, flash")
-def x_transformer_flash():
-    return _x_transformer(attn_flash=True)
+    net = ContinuousTransformerWrapper(attn_layers=layers, **sizes, emb_dropout=0.2)
+    return net, numbers(12, 4)
 
 
 class OneGraph(nn.Module):
@@ -177,14 +168,14 @@ def pyg_gcn_nodes():
     return OneGraph(GCN(4, 16, 3, 2, dropout=0.3), _ring(100)), torch.randn(1, 100, 4)
 
 
-@net(NETS, "torch-geometric", "GAT, graphs of one shape")
+@net(NETS, "torch-geometric", "GAT, graphs of one shape", **ALONE)
 def pyg_gat():
     from torch_geometric.nn import GAT
 
     return OneGraph(GAT(4, 16, 3, 2, dropout=0.3, heads=2), _ring(6), True), numbers(6, 4)
 
 
-@net(NETS, "torch-geometric", "GAT, nodes of one graph as one row")
+@net(NETS, "torch-geometric", "GAT, nodes of one graph as one row", **ALONE)
 def pyg_gat_nodes():
     from torch_geometric.nn import GAT
 
@@ -205,7 +196,7 @@ class PooledGIN(nn.Module):
         return self.pool(self.net(x, edges), graph_of)
 
 
-@net(NETS, "torch-geometric", "GIN, graphs of different sizes")
+@net(NETS, "torch-geometric", "GIN, graphs of different sizes", **ALONE)
 def pyg_gin():
     from torch_geometric.data import Batch, Data
 
@@ -217,7 +208,7 @@ def pyg_gin():
     return ByNumber(PooledGIN(), batch_of, graphs), torch.arange(N_ROWS)
 
 
-@net(NETS, "chemprop", "MPNN, molecules of different sizes")
+@net(NETS, "chemprop", "MPNN, molecules of different sizes", **ALONE)
 def chemprop_mpnn():
     from chemprop.data import BatchMolGraph
     from chemprop.featurizers import SimpleMoleculeMolGraphFeaturizer
