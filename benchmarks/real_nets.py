@@ -53,11 +53,12 @@ other; mean and standard deviation of {n_draws} draws are those of {n_draws} pas
 with batch norm in eval mode.
 
 {n_whole} of the {n_nets} nets hold all laws. The median of `faster` is {faster:.2g}.
+The command has {n_all} nets in all.
 
 `dropouts`: the sites that `dropout_sites` finds, of the random calls of a pass in training mode.
 `std`: our mean standard deviation, divided by that of these passes. `ours`: milliseconds of
 `mean_and_std(module, x, {timed})` for all rows in single precision, the plan included, which each
-call makes anew and which is most of the time for few rows. `loop`: the plain loop of {timed} passes
+call makes anew and which is much of the time for few rows. `loop`: the plain loop of {timed} passes
 with the dropout modules alone in training mode, which leaves out what is no module. Both are
 medians of {repeats} in turn, on one of {jobs} processes with {threads} thread each. While they ran,
 {load:.1f} processes on average wanted one of the cores, these among them: where the cores are
@@ -146,13 +147,19 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="only the nets with this in their name")
+    parser.add_argument("--without", default="", help="parts of names of nets, with commas between")
     parser.add_argument("--jobs", type=int, default=2, help="processes that share the nets")
     parser.add_argument("--quick", action="store_true", help="fewer draws, no repeats")
     args = parser.parse_args()
-    chosen = {name: net for name, net in NETS.items() if args.only in name}
+    left_out = [part for part in args.without.split(",") if part]
+    chosen = {
+        name: net
+        for name, net in NETS.items()
+        if args.only in name and not any(part in name for part in left_out)
+    }
     if not chosen:
-        parser.error(f"`--only` must be part of the name of a net. Got {args.only!r}.")
-    n_draws, repeats = (60, 1) if args.quick else (200, args.repeats)
+        parser.error(f"`--only` must be in the name of a net that is left. Got {args.only!r}.")
+    n_draws, repeats = (50, 1) if args.quick else (100, args.repeats)
     results, loads = [], []
     with multiprocessing.get_context("spawn").Pool(
         args.jobs, torch.set_num_threads, (args.threads,)
@@ -161,7 +168,7 @@ def main():
         for name, (result, seconds) in zip(chosen, processes.imap(each, chosen), strict=True):
             results.append(result)
             loads.append(os.getloadavg()[0])
-            print(f"{name}: {seconds:.0f} s", *_breaks(result), sep="\n", flush=True)
+            print(f"{name}: {seconds:.0f} s", result.cells, *_breaks(result), sep="\n", flush=True)
     times = [float(result.cells[-1]) for result in results if result.cells[-1]]
     facts = {"n_draws": n_draws, "n_rows": N_LAW_ROWS, "timed": N_DRAWS, "repeats": repeats}
     facts |= {
@@ -170,10 +177,15 @@ def main():
         "threads": args.threads,
         "jobs": args.jobs,
     }
-    facts |= {"n_nets": len(results), "n_whole": sum(not result.broken for result in results)}
+    facts |= {
+        "n_all": len(NETS),
+        "n_nets": len(results),
+        "n_whole": sum(not result.broken for result in results),
+    }
     text = INTRO.format(**facts)
     packages = tuple(dict.fromkeys(net.package for net in chosen.values()))
-    text = intro(text, "real_nets.py", PACKAGES + packages)
+    options = f' --without "{args.without}"' if left_out else ""
+    text = intro(text, f"real_nets.py{options}", PACKAGES + packages)
     rows = [result.cells for result in results]
     text += markdown(COLUMNS, rows, "llrlrlrrrr") + "\n" + notes(results)
     print(text)

@@ -120,6 +120,15 @@ def monai_unet():
     return UNet(2, 1, 2, **sizes, dropout=0.2), images(channels=1)
 
 
+@net(NETS, "monai", "Swin UNETR")
+def monai_swin_unetr():
+    from monai.networks.nets import SwinUNETR
+
+    sizes = {"feature_size": 12, "spatial_dims": 2, "depths": (1, 1, 1, 1), "window_size": 4}
+    drops = {"drop_rate": 0.2, "attn_drop_rate": 0.2, "dropout_path_rate": 0.3}
+    return SwinUNETR(1, 2, **sizes, **drops), images(64, 1)[:4]
+
+
 @net(NETS, "vit-pytorch", "ViT")
 def vit_pytorch():
     from vit_pytorch import ViT

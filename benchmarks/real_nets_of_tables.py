@@ -104,15 +104,24 @@ def atcnet():
     return _braindecode("ATCNet")
 
 
-@net(NETS, "x-transformers", "encoder, flash")
-def x_transformer():
+def _x_transformer(**options):
     from x_transformers import ContinuousTransformerWrapper, Encoder
 
     drops = {"attn_dropout": 0.2, "ff_dropout": 0.2}
-    layers = Encoder(dim=32, depth=2, heads=4, attn_dim_head=8, attn_flash=True, **drops)
+    layers = Encoder(dim=32, depth=2, heads=4, attn_dim_head=8, **drops, **options)
     sizes = {"dim_in": 4, "dim_out": 2, "max_seq_len": 12}
     net = ContinuousTransformerWrapper(attn_layers=layers, **sizes, emb_dropout=0.2)
     return net, numbers(12, 4)
+
+
+@net(NETS, "x-transformers", "encoder")
+def x_transformer():
+    return _x_transformer()
+
+
+@net(NETS, "x-transformers", "encoder, flash")
+def x_transformer_flash():
+    return _x_transformer(attn_flash=True)
 
 
 class OneGraph(nn.Module):

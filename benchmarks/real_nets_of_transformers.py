@@ -154,21 +154,12 @@ def patch_ts_mixer():
     return _transformer("PatchTSMixer", "ForPrediction", **options, **drops), numbers(32, 3)
 
 
-def _time_series_transformer(attention):
+@net(NETS, "transformers", "TimeSeriesTransformer, eager")
+def time_series_transformer():
     options = {"prediction_length": 4, "context_length": 8, "lags_sequence": [1, 2], "d_model": 32}
     options |= {"num_time_features": 1, "encoder_layerdrop": 0, "decoder_layerdrop": 0}
     drops = {"dropout": 0.2, "attention_dropout": 0.2, "activation_dropout": 0.2}
     x = {"past_values": numbers(10), "past_time_features": numbers(10, 1)}
     x |= {"future_values": numbers(4), "future_time_features": numbers(4, 1)}
     x |= {"past_observed_mask": torch.ones(N_ROWS, 10)}
-    return _transformer("TimeSeriesTransformer", "Model", attention, **options, **drops), x
-
-
-@net(NETS, "transformers", "TimeSeriesTransformer, eager")
-def time_series_eager():
-    return _time_series_transformer("eager")
-
-
-@net(NETS, "transformers", "TimeSeriesTransformer, sdpa")
-def time_series_sdpa():
-    return _time_series_transformer("sdpa")
+    return _transformer("TimeSeriesTransformer", "Model", **options, **drops), x
