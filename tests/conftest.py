@@ -18,4 +18,4 @@ def fresh_seed():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--programs", type=int, default=100, help="number of random programs to run")
+    parser.addoption("--programs", type=int, default=40, help="number of random programs to run")

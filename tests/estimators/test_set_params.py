@@ -319,8 +319,8 @@ def test_it_says_so_once_for_each_fit():
         lambda: small_net(noise=1.0).fit(X, Y),
         lambda: small_net(noise=0.0).fit(X, Y),
         lambda: small_net(noise="heteroscedastic").fit(X, Y),
-        lambda: small_net().fit(X, Y).calibrate(X, Y),
-        lambda: small_net().fit(X, Y).calibrate(X, Y, "conformal"),
+        lambda: small_net(module__dropout=0.3).fit(X, Y).calibrate(X, Y),
+        lambda: small_net(module__dropout=0.3).fit(X, Y).calibrate(X, Y, "conformal"),
     ],
     ids=["number", "zero on purpose", "heteroscedastic", "calibrated", "conformal"],
 )
