@@ -231,9 +231,9 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 def _warn_of_single_rows() -> None:
     warn(
-        "the module should make the same dropout calls for all rows. Got calls that depend on the "
-        "values of the input, as in a loop that runs until something holds. Each row is sampled by "
-        "itself, one draw after the other, which is slow."
+        "the module should make the same dropout calls for all rows, with the rows on one axis. "
+        "Got calls that depend on the values of the input or on its number of rows. Each row is "
+        "sampled by itself, one draw after the other, which is slow."
     )
 
 
