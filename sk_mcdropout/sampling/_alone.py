@@ -18,7 +18,7 @@ from ._intercept import CallsChanged, InterceptDropout, PlannedCalls, masks_of
 from ._mapped import AskOnce, values_for_all
 from ._masks import DropoutSite, Masks, count_draws, take_draws
 from ._questions import Answer, answer_of, is_question, takes_whole
-from ._rows import count_rows, map_tensors
+from ._rows import count_rows, map_tensors, row_of
 from ._strategies import STRATEGIES, Forward
 
 __all__ = ["answers_to", "masks_are_asked_about", "rows_agree_alone", "rows_go_one_way"]
@@ -139,9 +139,8 @@ def rows_agree_alone(
     loop = partial(STRATEGIES["loop"], forward, masks=masks, sites=sites)
     together = loop(x)
     for i in range(count_rows(x)):
-        row = map_tensors(partial(torch.narrow, dim=0, start=i, length=1), x)
         try:
-            alone = loop(row)
+            alone = loop(row_of(x, i))
         except CallsChanged:
             return False
         if not agree_over_draws(alone, together[:, [i]], of=together):

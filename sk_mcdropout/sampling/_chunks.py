@@ -15,7 +15,8 @@ from ._masks import STAND_INS, Masks, draw_masks, extremes, take_draws
 from ._outputs import shapes_in
 from ._plan import Plan, forward_of, warn
 from ._questions import Answer
-from ._rows import count_rows, first_rows, map_tensors
+from ._randomness import is_on_gpu
+from ._rows import count_rows, first_rows, map_tensors, row_of
 from ._strategies import STRATEGIES, Forward, one_by_one
 
 __all__ = ["chunks", "has_effect"]
@@ -118,8 +119,7 @@ def _rows_of(start: int, n_rows: int, x: Tensor) -> Tensor:
 
 
 def _by_itself(plan: Plan, forward: Forward, n_draws: int, seed: int, x: Any) -> Iterator[Tensor]:
-    each = (partial(torch.narrow, dim=0, start=i, length=1) for i in range(count_rows(x)))
-    rows = (map_tensors(take, x) for take in each)
+    rows = (row_of(x, i) for i in range(count_rows(x)))
     return one_by_one(partial(_one_row, forward), rows, n_draws, seed, plan.device, plan.seeds)
 
 
@@ -146,7 +146,7 @@ def _unless_out_of_memory(run: Any, x: Any, size: _Size) -> Tensor | None:
         if not _is_out_of_memory(error) or size.rows == size.draws == 1:
             raise
     # Outside of the handler, so that the failed pass holds no memory any more.
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if is_on_gpu():
         torch.cuda.empty_cache()
     return None
 

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map_only
 from ._composites import COMPOSITES, rate_of
 from ._in_place import Replaced, counted
 from ._intercept import PlannedCalls
-from ._masks import KINDS, Mask
+from ._masks import KINDS, Mask, count_draws
 from ._modes import Mode
 from ._nodes import Captured, Layer, Node, all_units, by_image, kept_units, shape_after
 from ._questions import Answer, is_question
@@ -99,7 +99,7 @@ class _Defer(Mode):
     ) -> None:
         super().__init__()
         self.masks, self.calls, self.n_rows, self.evaluate = masks, calls, n_rows, evaluate
-        self.n_draws = len(next(iter(masks.values()))[0])
+        self.n_draws = count_draws(masks)
         self.replaced = Replaced()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -257,8 +257,8 @@ def _run(
     sites: tuple,
     answers: Sequence[Answer] | None = None,
 ) -> Tensor:
-    n_rows, n_draws = count_rows(x), len(next(iter(masks.values()))[0])
-    calls = PlannedCalls(sites, [n_rows, n_draws * n_rows], answers)
+    n_rows = count_rows(x)
+    calls = PlannedCalls(sites, [n_rows, count_draws(masks) * n_rows], answers)
     mode = _Defer(masks, calls, n_rows, evaluate)
     with mode:
         output = forward(x)

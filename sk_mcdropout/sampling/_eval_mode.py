@@ -1,9 +1,11 @@
 """Hold modules in eval mode and the random generators for a while, and put them back."""
 
 import re
+import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -14,7 +16,14 @@ from ._modes import tidy_modes
 from ._randomness import seed_generators, set_generators, states_of_generators
 from ._turns import ALONE, Hold, hold, others_running, way_of
 
-__all__ = ["alone_with", "evaluating", "forked_generators", "is_evaluated", "parts_of"]
+__all__ = [
+    "alone_with",
+    "evaluating",
+    "forked_generators",
+    "is_evaluated",
+    "parts_of",
+    "running_part",
+]
 
 
 def forked_generators(seed: int | None = None) -> AbstractContextManager[None]:
@@ -64,6 +73,17 @@ class _Generators(Hold):
         self.inside = states_of_generators()
         set_generators(*self.outside)
         self.outside = None
+
+
+def running_part(parts: Container[nn.Module]) -> nn.Module | None:
+    """Return the innermost of some modules among those that are running."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and owner in parts:
+            return owner
+        frame = frame.f_back
+    return None
 
 
 def parts_of(*modules: nn.Module) -> list[nn.Module]:

@@ -5,15 +5,14 @@ call is a dropout over ones whose mask is the numbers: it has one mask per draw,
 rows, and every strategy takes it.
 """
 
-import sys
 from collections.abc import Callable, Collection
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ._eval_mode import running_part
 from ._masks import STAND_INS
 from ._modes import Mode
 
@@ -76,22 +75,12 @@ class _SharedNumbers(Mode):
         kwargs = kwargs or {}
         rule = _RULES.get(func)
         if rule and kwargs.get("generator") is None and kwargs.get("out") is None:
-            owner = self.owner()
+            owner = running_part(self.drawn)
             if owner is not None:
                 kwargs.pop("generator", None)
                 p = _rate_of(owner)
                 return rule(partial(_as_dropout, func.__name__, p), *args, **kwargs)
         return func(*args, **kwargs)
-
-    def owner(self) -> nn.Module | None:
-        """Return the innermost of the modules that is running."""
-        frame: FrameType | None = sys._getframe(2)
-        while frame is not None:
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, nn.Module) and owner in self.drawn:
-                return owner
-            frame = frame.f_back
-        return None
 
 
 def _as_dropout(name: str, p: float, ones: Tensor) -> Tensor:

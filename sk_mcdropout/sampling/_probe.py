@@ -1,16 +1,14 @@
 """Probe a module: run it on a few rows and record its dropout calls."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ._choice import unlike_rows
-from ._eval_mode import forked_generators
+from ._eval_mode import forked_generators, running_part
 from ._intercept import InterceptDropout
 from ._masks import KINDS, DropoutSite, dtype_name, mask_shape
 from ._questions import Answer, answer_of
@@ -89,13 +87,8 @@ class Recorder:
 
     def path(self) -> str:
         """Name the innermost known module among those that are running."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, nn.Module) and owner in self.paths:
-                return self.paths[owner]
-            frame = frame.f_back
-        return ""
+        owner = running_part(self.paths)
+        return "" if owner is None else self.paths[owner]
 
 
 def probe(module: nn.Module, forward: Callable[[Any], Any], rows: Any) -> tuple[Probe, Any, Any]:

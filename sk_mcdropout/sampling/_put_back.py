@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ._modes import Mode
+from ._randomness import is_on_gpu
 
 __all__ = [
     "OWN",
@@ -42,7 +43,7 @@ def sources_of(own: Sequence[Any]) -> list[Source]:
         Source("NumPy's generator", np.random.get_state, np.random.set_state),
         Source("Python's `random`", random.getstate, random.setstate),
     ]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if is_on_gpu():
         get, put = torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all
         sources.append(Source("torch's generator", get, put))
     return sources + [_source(generator) for generator in own]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 __all__ = [
+    "is_on_gpu",
     "is_random",
     "others_differ",
     "seed_generators",
@@ -31,7 +32,7 @@ def is_random(func: Callable) -> bool:
 def seed_generators(seed: int) -> None:
     """Seed the generators of torch, on the CPU and where CUDA is in use, of numpy and of Python."""
     torch.default_generator.manual_seed(seed)
-    if _on_gpu():
+    if is_on_gpu():
         torch.cuda.manual_seed_all(seed)
     np.random.seed(seed)  # noqa: NPY002 - modules and datasets may draw from this state
     random.seed(seed)
@@ -39,7 +40,7 @@ def seed_generators(seed: int) -> None:
 
 def states_of_generators() -> tuple[Any, ...]:
     """Return the states of torch's generators, numpy's and Python's."""
-    on_gpus = torch.cuda.get_rng_state_all() if _on_gpu() else None
+    on_gpus = torch.cuda.get_rng_state_all() if is_on_gpu() else None
     return torch.get_rng_state(), on_gpus, np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
@@ -59,5 +60,6 @@ def others_differ(states: tuple, later: tuple) -> bool:
     return not same or of_python != python_later
 
 
-def _on_gpu() -> bool:
+def is_on_gpu() -> bool:
+    """Return whether CUDA is in use."""
     return torch.cuda.is_available() and torch.cuda.is_initialized()

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from copy import copy
+from functools import partial
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["call", "count_rows", "first_rows", "gather_rows", "map_tensors", "some_rows"]
+__all__ = ["call", "count_rows", "first_rows", "gather_rows", "map_tensors", "row_of", "some_rows"]
 
 
 def map_tensors(func: Callable[[Tensor], Any], x: Any) -> Any:
@@ -48,6 +49,11 @@ def count_rows(x: Any) -> int:
 def first_rows(x: Any, n_rows: int) -> Any:
     """Copy n_rows rows of x, from the first on, round and round if x has fewer."""
     return map_tensors(lambda t: t[torch.arange(n_rows, device=t.device) % len(t)], x)
+
+
+def row_of(x: Any, i: int) -> Any:
+    """Return row i of x, with its axis."""
+    return map_tensors(partial(torch.narrow, dim=0, start=i, length=1), x)
 
 
 def some_rows(x: Any, n_rows: int) -> Any:
