@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from sk_mcdropout.nn import regularised_parameters
 from sk_mcdropout.sampling import (
     Draws,
+    Plans,
     alone_with,
     evaluating,
     find_prediction,
@@ -183,7 +184,7 @@ class DrawingNet(NeuralNet):
             held=tuple(self._torch_modules()),
             extra_dropout=self.extra_dropout,
             output=self.output,
-            plans=plans.setdefault(self.variational_rnn, {}),
+            plans=plans.setdefault(self.variational_rnn, Plans()),
             **options,
         )
 

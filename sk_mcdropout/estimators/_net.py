@@ -222,7 +222,6 @@ class MCDropoutNet(SettableNet, DrawingNet):
     def _after_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the trained net."""
         if is_dataset(X) or regularised_parameters(self.module_):  # whose rates were trained
-            self._forget_plans()
             self._probe(X, y)
 
     def initialize_virtual_params(self):

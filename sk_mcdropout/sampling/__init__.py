@@ -15,6 +15,7 @@ For the other packages:
 - `alone_with`: modules kept from other threads for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `parts_of`: modules and all their submodules
+- `Plans`: what was found out about a module
 - `first_rows`: a few rows of any input
 - `find_prediction`: the prediction among several outputs
 - `warn`: a warning at the line of the user
@@ -23,6 +24,7 @@ For the other packages:
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated, parts_of
+from ._memory import Plans
 from ._numbers import register_dropout
 from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
@@ -35,6 +37,7 @@ __all__ = [
     "STRATEGIES",
     "Draws",
     "DropoutSites",
+    "Plans",
     "alone_with",
     "cov_over_draws",
     "dropout_sites",

@@ -74,38 +74,47 @@ def _scaled_dot_product_attention(
 def _recurrent(function: Callable) -> Callable:
     """Make the function that runs a recurrent net layer by layer."""
 
-    def run(
-        dropout: Dropout,
-        inside: Any,
-        x: Tensor,
-        hidden: Any,
-        weights: list[Tensor],
-        has_biases: bool,
-        n_layers: int,
-        p: float,
-        train: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, ...]:
+    def run(dropout: Dropout, inside: Any, x: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        sizes, args = args[: _is_packed(args)], args[_is_packed(args) :]
+        hidden, weights, has_biases, n_layers, p, _, bidirectional, *batch_first = args
         states = hidden if isinstance(hidden, list | tuple) else (hidden,)
         n_weights, n_states = len(weights) // n_layers, len(states[0]) // n_layers
         last = []
         for layer in range(n_layers):
             own = [state[layer * n_states : (layer + 1) * n_states] for state in states]
             x, *own = function(
-                x,
+                *(x, *sizes),
                 own if isinstance(hidden, list | tuple) else own[0],
                 weights[layer * n_weights : (layer + 1) * n_weights],
-                *(has_biases, 1, 0.0, False, bidirectional, batch_first),
+                *(has_biases, 1, 0.0, False, bidirectional, *batch_first),
             )
             last.append(own)
             if layer < n_layers - 1:
-                x = dropout(F.dropout, x, p)
-                if x.shape[0 if batch_first else 1] != states[0].shape[1]:  # torch might abort
+                x = _between_layers(dropout, x, p, *sizes)
+                if batch_first and x.shape[0 if batch_first[0] else 1] != states[0].shape[1]:
                     raise ValueError("the states of a recurrent net have another size than x")
         return (x, *(torch.cat(parts) for parts in zip(*last, strict=True)))
 
     return run
+
+
+def _is_packed(args: tuple) -> bool:
+    """Return whether sequences are packed, by what follows x: then it begins with their sizes."""
+    return not isinstance(args[2], bool)
+
+
+def _between_layers(dropout: Dropout, x: Tensor, p: float, sizes: Tensor | None = None) -> Tensor:
+    """Drop what one layer gives the next, of packed sequences as if these were padded.
+
+    At each time step so many rows are there as ``sizes`` says; they lie one after the other.
+    """
+    if sizes is None:
+        return dropout(F.dropout, x, p)
+    there = torch.arange(int(sizes[0])) < sizes[:, None]  # of shape (n_steps, n_rows)
+    places = there.flatten().nonzero()[:, 0].to(x.device)
+    padded = x.new_zeros(there.numel(), x.shape[-1]).index_copy(0, places, x)
+    padded = dropout(F.dropout, padded.unflatten(0, there.shape), p)
+    return padded.flatten(0, 1).index_select(0, places)
 
 
 _RECURRENT = {f: _recurrent(f) for f in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)}
@@ -123,8 +132,8 @@ class _OneMaskForAllSteps(Mode):
         """Handle one torch function; torch calls this."""
         if func not in _RECURRENT or rate_of(func, args, kwargs or {}) == 0:
             return func(*args, **(kwargs or {}))
-        *_, train, _, batch_first = args
-        time = 1 if batch_first else 0
+        train = args[-2 if _is_packed(args[1:]) else -3]
+        time = 1 if args[-1] and not _is_packed(args[1:]) else 0
 
         def dropout(_: Callable, x: Tensor, p: float) -> Tensor:
             return F.dropout1d(x.movedim(time, -1), p, train).movedim(-1, time)
@@ -174,23 +183,12 @@ def rate_of(func: Callable, args: tuple, kwargs: dict) -> float:
     -------
     float
         The rate; 0 for a recurrent net of one layer, which has no dropout.
-
-    Raises
-    ------
-    NotImplementedError
-        For packed sequences in a recurrent net with dropout.
     """
     if func is F.multi_head_attention_forward:
         return kwargs.get("dropout_p", args[10] if len(args) > 10 else 0.0)
     if func is F.scaled_dot_product_attention:
         return kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
-    # (x, hidden, weights, has_biases, n_layers, p, ...), with the batch sizes as second argument
-    # when the sequences are packed.
-    packed = not isinstance(args[3], bool)
+    # (x, hidden, weights, has_biases, n_layers, p, ...), with the sizes of packed ones after x.
+    packed = _is_packed(args[1:])
     n_layers, p = args[4 + packed], args[5 + packed]
-    if packed and n_layers > 1 and p > 0:
-        raise NotImplementedError(
-            "a recurrent net with dropout must get padded sequences to draw from. Got packed "
-            f"sequences and a rate of {p}. Pad them, or set the rate to 0."
-        )
     return p if n_layers > 1 else 0.0

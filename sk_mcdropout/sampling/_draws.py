@@ -13,6 +13,8 @@ from tqdm import tqdm
 from ._chunks import chunks, has_effect
 from ._eval_mode import evaluating, forked_generators
 from ._intercept import CallsChanged
+from ._kept import large_buffers
+from ._memory import Plans, kind_of_input, state_of
 from ._numbers import shared_numbers
 from ._one_item import plan_one_item
 from ._outputs import Which
@@ -20,8 +22,8 @@ from ._plan import (
     DropoutSites,
     Plan,
     as_planned,
-    kind_of_input,
     make_plan,
+    warn_about,
     warn_if_not_random,
 )
 from ._rows import call, count_rows, gather_rows, map_tensors
@@ -67,9 +69,8 @@ class Draws:
         Number of rows at once; by default as many as fit into a memory budget.
     verbose : bool
         Whether to show a progress bar of the rows.
-    plans : dict
-        The plans made so far. Whoever owns the module for a while hands the same dict to all its
-        `Draws`, and a new one when the module has changed.
+    plans : Plans
+        The plans made so far. Whoever owns the module hands the same to all its `Draws`.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class Draws:
     strategy: str = "auto"
     batch_size: int | None = None
     verbose: bool = False
-    plans: dict[Hashable, Plan] = field(default_factory=dict, repr=False, compare=False)
+    plans: Plans = field(default_factory=Plans, repr=False, compare=False)
 
     def reduce(
         self, function: Reducer, *, axis: int = 0, spread: bool = True
@@ -123,9 +124,10 @@ class Draws:
             If a spread is asked for, and the output does not depend on the dropouts.
         """
         parts, start = [], 0
+        state = state_of(self.module)  # which a pass may change, until it is put back
         with self.evaluating(), tqdm() if self.verbose else nullcontext() as progress:
             for x in self.batches():
-                reduced = self._reduced(x, start, function, spread, progress)
+                reduced = self._reduced(x, state, start, function, spread, progress)
                 parts.append(gather_rows(reduced, n_rows := self._count(x), axis))
                 start += n_rows
         if self.one_item:
@@ -136,8 +138,10 @@ class Draws:
 
     def sites(self) -> DropoutSites:
         """List the dropouts that are drawn for the first batch."""
+        state = state_of(self.module)
         with self.evaluating():
-            plan = self._plan(next(iter(self.batches())))
+            plan = self._plan(next(iter(self.batches())), state)
+            warn_about(plan)
             return DropoutSites(plan.sites, plan.strategies, plan.refused)
 
     def evaluating(self) -> AbstractContextManager[None]:
@@ -145,29 +149,31 @@ class Draws:
         return evaluating(self.module, *self.held)
 
     def _reduced(
-        self, x: Any, start: int, function: Reducer, spread: bool, progress: Any
+        self, x: Any, state: list, start: int, function: Reducer, spread: bool, progress: Any
     ) -> Iterator[tuple[Tensor, ...]]:
         """Yield the reduced draws of one batch, chunk by chunk."""
-        known = self._key(x) in self.plans
-        plan = self._plan(x)
+        known = self.plans.get(self._key(x), state) is not None
+        plan = self._plan(x, state)
+        if not (known and start):
+            warn_about(plan)
         if spread and not start:
             warn_if_not_random(plan)
         differ = not spread or not plan.sites or plan.seeds or self.n_draws == 1
-        for outputs in self._chunks(x, plan, known):
+        for outputs in self._chunks(x, state, plan, known):
             differ = differ or _differ(outputs)
             rows = slice(start, start := start + outputs.shape[1])
             yield function(outputs, rows)
             if progress is not None:
                 progress.update(outputs.shape[1])
         if not differ:
-            self._check_effect(x)
+            self._check_effect(x, self._plan(x, state))
 
-    def _chunks(self, x: Any, plan: Plan, again: bool) -> Iterator[Tensor]:
+    def _chunks(self, x: Any, state: list, plan: Plan, again: bool) -> Iterator[Tensor]:
         """Yield the outputs chunk by chunk; where other calls are made, plan ``again``."""
         n_rows, done = self._count(x), 0
         while done < n_rows:
             rest = map_tensors(partial(_without_first, done), x) if done else x
-            forward = shared_numbers(self._forward, plan.look.drawn)
+            forward = self._forward_of(plan)
             outputs = chunks(plan, forward, rest, self.n_draws, self.seed, self.batch_size)
             try:
                 with self._as_planned(plan):
@@ -176,8 +182,9 @@ class Draws:
                         done += chunk.shape[1]
             except CallsChanged:
                 if again:  # the module was changed since
-                    self.plans.pop(self._key(x), None)
-                    plan, again = self._plan(x), False
+                    self.plans.drop(self._key(x))
+                    plan, again = self._plan(x, state), False
+                    warn_about(plan)
                 else:  # the calls depend on the values of the rows
                     plan = plan.row_by_row()
 
@@ -193,27 +200,31 @@ class Draws:
     def _forward(self, x: Any) -> Any:
         return call(self.module, x) if self.forward is None else self.forward(x)
 
-    def _plan(self, x: Any) -> Plan:
+    def _forward_of(self, plan: Plan) -> Callable[[Any], Any]:
+        return shared_numbers(self._forward, plan.look.drawing(self.module))
+
+    def _plan(self, x: Any, state: list) -> Plan:
         key = self._key(x)
-        plan = self.plans.get(key)
-        if plan is None or not plan.is_up_to_date(self.module):
-            make = plan_one_item if self.one_item else make_plan
-            plan = make(
-                self.module, x, self._forward, self.strategy, self.extra_dropout, self.output
-            )
-            if not plan.found.tied and not plan.tied:  # other rows can tell more
-                self.plans[key] = plan
+        if (known := self.plans.get(key, state)) is not None:
+            return known
+        make = plan_one_item if self.one_item else make_plan
+        large = large_buffers(self.module).items()
+        plan = make(self.module, x, self._forward, self.strategy, self.extra_dropout, self.output)
+        plan.written = tuple(
+            name for name, (buffer, n_writes) in large if buffer._version != n_writes
+        )
+        if not plan.found.tied and not plan.tied:  # other rows can tell more
+            self.plans.put(key, state, plan)
         return plan
 
     def _key(self, x: Any) -> Hashable:
         return self.strategy, self.extra_dropout, self.output, self.one_item, kind_of_input(x)
 
-    def _check_effect(self, x: Any) -> None:
-        plan = self._plan(x)
+    def _check_effect(self, x: Any, plan: Plan) -> None:
         if plan.found.varies or not plan.sites:
             return
         with self._as_planned(plan):
-            if has_effect(plan, shared_numbers(self._forward, plan.look.drawn), x):
+            if has_effect(plan, self._forward_of(plan), x):
                 return
         raise ValueError(
             "the output of the module must depend on its dropouts. Got rates above 0, and yet the "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-__all__ = ["Kept", "set_mode"]
+__all__ = ["Kept", "large_buffers", "set_mode"]
 
 _CONTAINERS = (list, dict, set, deque)
 _KINDS = frozenset(_CONTAINERS)
@@ -87,6 +87,15 @@ class Kept:
             if x._version != version:
                 with torch.no_grad():
                     x.copy_(numbers)
+
+
+def large_buffers(module: nn.Module) -> dict[str, tuple[Tensor, int]]:
+    """Return the buffers that are too large to be kept, and how often they were written into."""
+    return {
+        name: (buffer, buffer._version)
+        for name, buffer in module.named_buffers()
+        if buffer.nbytes > _MOST_BYTES and not buffer.is_inference()
+    }
 
 
 def set_mode(part: nn.Module, training: bool) -> None:

@@ -16,7 +16,7 @@ from ._eval_mode import running_part
 from ._masks import STAND_INS
 from ._modes import Mode
 
-__all__ = ["is_known_dropout", "register_dropout", "shared_numbers"]
+__all__ = ["is_known_dropout", "n_registered", "register_dropout", "shared_numbers"]
 
 Numbers = Callable[[Any], Tensor]  # gives the numbers in the shape of ones
 
@@ -155,6 +155,11 @@ def register_dropout(kind: type) -> type:
         )
     _registered.add(kind)
     return kind
+
+
+def n_registered() -> int:
+    """Count the classes that are registered."""
+    return len(_registered)
 
 
 # In the names of classes that drop, which draw by hand if torch's own do not do for them.

@@ -15,9 +15,6 @@ from ._plan import (
     as_planned,
     check_extra,
     only_loop,
-    state_of,
-    warn_of_randomness,
-    warn_of_what_is_left_off,
 )
 from ._probe import probe_one_item
 from ._rows import call
@@ -44,14 +41,11 @@ def plan_one_item(
     if look.unshared:
         only_loop(strategy, look.unshared)
     with as_planned(module, look), forked_generators() if look.unshared else nullcontext():
-        found, outputs = probe_one_item(module, shared_numbers(forward, look.drawn), x)
+        found, outputs = probe_one_item(module, shared_numbers(forward, look.drawing(module)), x)
     prediction = find_prediction({None: outputs}, output)
     device = prediction(outputs).device
-    plan = Plan(found, ("loop",), {}, device, look, state_of(module), one_item=True)
+    plan = Plan(found, ("loop",), {}, device, look, one_item=True)
     plan.prediction = partial(_as_one_row, prediction)
-    if found.random and not look.unshared:
-        warn_of_randomness()
-    warn_of_what_is_left_off(look.left_off)
     return plan
 
 

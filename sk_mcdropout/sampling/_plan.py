@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ._alone import answers_to, masks_are_asked_about, rows_go_one_way
 from ._choice import Trial, agree, reason_of
-from ._eval_mode import evaluating, forked_generators, parts_of
+from ._eval_mode import evaluating, forked_generators
 from ._intercept import CallsChanged
 from ._masks import DropoutSite
 from ._numbers import shared_numbers
@@ -29,14 +29,11 @@ __all__ = [
     "as_planned",
     "check_extra",
     "forward_of",
-    "kind_of_input",
     "make_plan",
     "only_loop",
-    "state_of",
     "warn",
+    "warn_about",
     "warn_if_not_random",
-    "warn_of_randomness",
-    "warn_of_what_is_left_off",
 ]
 
 
@@ -52,12 +49,12 @@ class Plan:
     refused: dict[str, str]
     device: torch.device
     look: TrainingLook
-    module_state: tuple[Hashable, ...]
     asked_for: str = "auto"
     mixes: bool = False
     tied: bool = False
     prediction: Callable[[Any], Tensor] | None = None
     one_item: bool = False
+    written: tuple[str, ...] = ()
 
     @property
     def sites(self) -> tuple[DropoutSite, ...]:
@@ -95,13 +92,6 @@ class Plan:
             strategies = ("loop",)
         self.strategies, self.refused = strategies, refused
 
-    def is_up_to_date(self, module: nn.Module) -> bool:
-        """Return whether the module has the parts, the dtype and the device planned for.
-
-        Rates and kinds of dropout may change, too: each pass compares its calls with the plan.
-        """
-        return self.module_state == state_of(module)
-
 
 def make_plan(
     module: nn.Module,
@@ -111,7 +101,7 @@ def make_plan(
     extra_dropout: tuple[type, ...] = (),
     output: Which = None,
 ) -> Plan:
-    """Find the dropouts of a module and the strategies to sample it, and warn of what is odd.
+    """Find the dropouts of a module and the strategies to sample it.
 
     Parameters
     ----------
@@ -143,20 +133,15 @@ def make_plan(
     if look.unshared:
         strategy = only_loop(strategy, look.unshared)
     with as_planned(module, look):
-        shared = shared_numbers(forward, look.drawn)
-        plan = _plan_as_held(module, rows, shared, strategy, look, output)
-    if plan.found.random and not look.unshared:
-        warn_of_randomness()
-    if plan.mixes:
-        _warn_of_mixed_rows()
-    warn_of_what_is_left_off(look.left_off)
-    return plan
+        shared = shared_numbers(forward, look.drawing(module))
+        return _plan_as_held(module, rows, shared, strategy, look, output)
 
 
 @contextmanager
 def as_planned(module: nn.Module, look: TrainingLook) -> Iterator[None]:
     """Hold submodules in training mode whose dropout is called in that mode alone."""
-    with evaluating(module, in_training=look.on) if look.on else nullcontext():
+    on = look.on(module)
+    with evaluating(module, in_training=on) if on else nullcontext():
         yield
 
 
@@ -178,7 +163,7 @@ def _plan_as_held(
         found, fewer, more = probe(module, forward, rows)
     prediction = find_prediction({2: fewer, 3: more}, output)
     fewer, more = prediction(fewer), prediction(more)
-    plan = Plan(found, (strategy,), {}, more.device, look, state_of(module), strategy)
+    plan = Plan(found, (strategy,), {}, more.device, look, strategy)
     plan.prediction = prediction
     rows_are_alone = agree(more[:2], fewer)
     if found.varies:
@@ -229,34 +214,6 @@ def forward_of(forward: Callable[[Any], Any], plan: Plan) -> Forward:
     return predict
 
 
-def kind_of_input(x: Any) -> Hashable:
-    """Return what plans for an input depend on: the forms of its tensors but for their rows."""
-    if isinstance(x, Tensor):
-        return x.shape[1:], x.dtype, x.device
-    return str(map_tensors(lambda t: (t.shape[1:], t.dtype, t.device), x))
-
-
-def state_of(module: nn.Module) -> tuple[Hashable, ...]:
-    """Return what a module is made of, by identity, and the types that it computes with.
-
-    Parts, hooks, functions held as attributes, a forward of its own and which buffers are None.
-    """
-    state: list[Hashable] = []
-    for part in parts_of(module):
-        own = vars(part)
-        state += part, getattr(type(part), "forward", None)
-        state += [value for value in own.values() if callable(value)]
-        state += *own["_forward_pre_hooks"].values(), *own["_forward_hooks"].values()
-        state += [name for name, buffer in own["_buffers"].items() if buffer is None]
-    parameter = next(module.parameters(), None)
-    if parameter is not None:
-        state += parameter.dtype, parameter.device
-    kind = "cpu" if parameter is None else parameter.device.type
-    if torch.is_autocast_enabled(kind):
-        state.append(torch.get_autocast_dtype(kind))
-    return tuple(state)
-
-
 def check_extra(module: nn.Module, extra_dropout: tuple[type, ...]) -> None:
     """Raise if there is nothing of a class that is named."""
     parts = list(module.modules())
@@ -269,17 +226,12 @@ def check_extra(module: nn.Module, extra_dropout: tuple[type, ...]) -> None:
 
 
 def only_loop(strategy: str, unshared: dict[str, str]) -> str:
-    """Return the strategy for modules that draw by themselves, and warn of what it means."""
+    """Return the strategy for modules that draw by themselves."""
     if strategy not in ("auto", "loop"):
         raise ValueError(
             "`strategy` must be 'auto' or 'loop' where `extra_dropout` has random numbers of its "
             f"own. Got {strategy!r}, and {_told(unshared)}."
         )
-    warn(
-        "random numbers in `extra_dropout` must be such that all rows can share them. Got "
-        f"{_told(unshared)}. They are seeded for each draw, one pass after the other, and depend "
-        "on how rows are batched."
-    )
     return "loop"
 
 
@@ -361,29 +313,37 @@ def _is_inside(frame: FrameType, package: str) -> bool:
     return name in (package, "contextlib", "skorch")  # skorch stands between our own methods
 
 
-def warn_of_what_is_left_off(left_off: dict[str, str]) -> None:
-    """Warn if modules draw random numbers that sampling does not switch on."""
-    if left_off:
+def warn_about(plan: Plan) -> None:
+    """Warn of other randomness than dropout, of rows that mix, and of what is not put back."""
+    look = plan.look
+    if look.unshared:
+        warn(
+            "random numbers in `extra_dropout` must be such that all rows can share them. Got "
+            f"{_told(look.unshared)}. They are seeded for each draw, one pass after the other, and "
+            "depend on how rows are batched."
+        )
+    elif plan.found.random:
+        warn(
+            "the module must draw random numbers in training mode only. Got random numbers in eval "
+            "mode. They are seeded for each draw, one pass after the other, and depend on how rows "
+            "are batched."
+        )
+    if plan.mixes:
+        warn(
+            "the module's output for a row must not depend on the other rows. Got another output "
+            "for two rows when a third was there. The draws will depend on how rows are batched."
+        )
+    if plan.written:
+        warn(
+            "a pass must not write into buffers of more than 1 MiB, which are not put back. Got "
+            f"writes into {', '.join(map(repr, plan.written))}. Keep a copy where it matters."
+        )
+    if look.left_off:
         warn(
             "what is random in training must be a dropout that can be drawn. Got other randomness "
-            f"in {_told(left_off)}, which is left off while sampling. Name the class in "
+            f"in {_told(look.left_off)}, which is left off while sampling. Name the class in "
             "`extra_dropout` to switch it on."
         )
-
-
-def _warn_of_mixed_rows() -> None:
-    warn(
-        "the module's output for a row must not depend on the other rows. Got another output for "
-        "two rows when a third was there. The draws will depend on how rows are batched."
-    )
-
-
-def warn_of_randomness() -> None:
-    warn(
-        "the module must draw random numbers in training mode only. Got random numbers in eval "
-        "mode. They are seeded for each draw, one pass after the other, and depend on how rows are "
-        "batched."
-    )
 
 
 def warn_if_not_random(plan: Plan) -> None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
+from ._memory import Plans, remembered_plans
 from ._plan import DropoutSites
 from ._rows import call, map_tensors
 from ._strategies import STRATEGIES
@@ -226,7 +227,9 @@ def _draws(module: Any, x: Any, variational_rnn: bool = False, **options: Any) -
     if not options["one_item"]:
         _check_input(x)
     forward = partial(_with_one_mask, module) if variational_rnn else None
-    return Draws(module, lambda: [x], forward=forward, **options)
+    # What is remembered must not hold on to the module, as a function of the user's may.
+    plans = Plans() if callable(options["output"]) else remembered_plans(module, variational_rnn)
+    return Draws(module, lambda: [x], forward=forward, plans=plans, **options)
 
 
 def _with_one_mask(module: nn.Module, x: Any) -> Any:

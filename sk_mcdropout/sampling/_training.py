@@ -31,28 +31,32 @@ class TrainingLook:
 
     Parameters
     ----------
-    held : tuple of nn.Module
-        The submodules that make more dropout calls in training mode and do nothing else there.
-    drawn : tuple of nn.Module
-        The submodules that draw by hand what `shared_numbers` takes as dropouts.
-    named : tuple of nn.Module
-        The instances of the ``extra`` classes.
+    held : tuple of str
+        The paths of the submodules that make more dropout calls in training mode and do nothing
+        else there.
+    drawn : tuple of str
+        The paths of the submodules that draw by hand what `shared_numbers` takes as dropouts.
+    named : tuple of str
+        The paths of the instances of the ``extra`` classes.
     left_off : dict of str to str
         The paths of the submodules that are random in another way, each with what it does.
     unshared : dict of str to str
         The paths of those of the ``extra`` classes whose numbers rows cannot share, with why.
     """
 
-    held: tuple[nn.Module, ...] = ()
-    drawn: tuple[nn.Module, ...] = ()
-    named: tuple[nn.Module, ...] = ()
+    held: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     left_off: dict[str, str] = field(default_factory=dict)
     unshared: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def on(self) -> tuple[nn.Module, ...]:
-        """All that is to be in training mode while sampling."""
-        return *self.held, *self.drawn, *self.named
+    def on(self, module: nn.Module) -> list[nn.Module]:
+        """Return all that is to be in training mode while sampling."""
+        return list(map(module.get_submodule, (*self.held, *self.drawn, *self.named)))
+
+    def drawing(self, module: nn.Module) -> list[nn.Module]:
+        """Return what draws by hand."""
+        return list(map(module.get_submodule, self.drawn))
 
 
 def look_into_training(
@@ -87,7 +91,7 @@ def look_into_training(
         return TrainingLook(left_off=fixed)
     with torch.inference_mode(False), torch.no_grad(), forked_generators(0):
         look = _look_at(module, forward, x, extra, code)
-    named = tuple(part for part in module.modules() if isinstance(part, extra))
+    named = tuple(name for name, part in module.named_modules() if isinstance(part, extra))
     return replace(look, named=named, left_off={**fixed, **look.left_off})
 
 
@@ -100,7 +104,7 @@ def _look_at(
     while True:
         try:
             with Passes(module, forward, x, code, on_itself, share) as passes:
-                return _Looker(passes, extra).look(module)
+                return _Looker(passes, extra).look()
         except Written:
             share = False
         except _CannotRun as error:
@@ -132,14 +136,13 @@ class _Looker:
         self.nothing_new: list[nn.Module] = []
         self.left_off: dict[nn.Module, str] = {}
 
-    def look(self, module: nn.Module) -> TrainingLook:
-        """Return what is found, in terms of the original of what is run."""
+    def look(self) -> TrainingLook:
+        """Return what is found."""
         self._look()
-        originals = dict(module.named_modules())
         paths = {part: name for name, part in self.passes.subject.named_modules()}
         return TrainingLook(
-            tuple(originals[paths[part]] for part in self.held),
-            tuple(originals[paths[part]] for part in self.passes.drawn),
+            tuple(paths[part] for part in self.held),
+            tuple(paths[part] for part in self.passes.drawn),
             (),
             {paths[part]: why for part, why in self.left_off.items()},
             {paths[part]: why for part, why in self.unshared.items()},

@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from sk_mcdropout import dropout_sites, mean_and_std, sample
-from sk_mcdropout.sampling import STRATEGIES, Draws
+from sk_mcdropout.sampling import STRATEGIES, Draws, Plans
 
 SINGLE = r"Each row is sampled by itself"
 MIXED = r"must not depend on the other rows"
@@ -415,7 +415,7 @@ def test_one_by_one_keeps_memory_bounded():
 def test_the_shapes_of_masks_and_their_number_of_rows_are_compared(x):
     layer = layers(4, 4)
     net = Function(lambda x: net.way(layer(x)), layer)
-    plans = {}
+    plans = Plans()
 
     def drawn():
         draws = Draws(net, lambda: [x], n_draws=5, plans=plans)
@@ -445,7 +445,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_plan_knows_what_a_module_is_made_of(x, change):
     net = nn.Sequential(Function(lambda x: F.dropout(x, 0.5)), nn.Linear(4, 4), nn.Linear(4, 2))
-    net, plans = net.double(), {}
+    net, plans = net.double(), Plans()
 
     def drawn(strategy="auto"):
         draws = Draws(net, lambda: [x], n_draws=5, strategy=strategy, plans=plans)
@@ -458,7 +458,7 @@ def test_a_plan_knows_what_a_module_is_made_of(x, change):
 
 
 def test_a_plan_knows_autocast(x):
-    net, plans, x = layers(4, 8, 8).float(), {}, x.float()
+    net, plans, x = layers(4, 8, 8).float(), Plans(), x.float()
     net = nn.Sequential(net, nn.Dropout(0.5), nn.Linear(8, 2))
 
     def drawn():

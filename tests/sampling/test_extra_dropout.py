@@ -127,7 +127,10 @@ def test_the_estimator_passes_it_on(x):
     assert (net.predict(X) == mean).all()
     with pytest.warns(UserWarning, match=r"randomness in 'layers\.2'"):
         off = MCDropoutRegressor(Net, **params).fit(X, y)
-    with pytest.warns(UserWarning, match="dropout with a rate above 0"):
+    with (
+        pytest.warns(UserWarning, match=r"randomness in 'layers\.2'"),
+        pytest.warns(UserWarning, match="dropout with a rate above 0"),
+    ):
         assert (off.predict(X, return_std=True)[1] == 0).all()
 
 

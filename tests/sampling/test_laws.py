@@ -5,6 +5,8 @@ cost its users speed without a word, and one that is taken though it is wrong wo
 All is in double precision: what differs, differs by a mistake.
 """
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -179,21 +181,40 @@ def test_the_length_of_sequences_may_change_from_call_to_call(net, name, strateg
         assert_close(sample(net, each[3:], 5, strategy=strategy), draws[:, 3:])
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, "auto"])
-@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
-def test_packed_sequences_are_refused(layer, strategy):
-    rnn = layer(4, 3, num_layers=2, dropout=0.25, batch_first=True).double()
+def packing(rnn):
+    """Return a module that packs its padded sequences for a recurrent net."""
 
     def forward(x, padding):
         lengths = (~padding).sum(1)
         options = {"batch_first": True, "enforce_sorted": False}
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, **options)
-        return nn.utils.rnn.pad_packed_sequence(rnn(packed)[0], batch_first=True)[0]
+        options = {"batch_first": True, "total_length": x.shape[1]}
+        return nn.utils.rnn.pad_packed_sequence(rnn(packed)[0], **options)[0]
 
-    with pytest.raises(
-        NotImplementedError, match=r"Got packed sequences and a rate of 0\.25\. Pad"
-    ):
-        sample(Function(forward, rnn), padded(N_ROWS), 5, strategy=strategy)
+    return Function(forward, rnn)
+
+
+@pytest.mark.parametrize("variational_rnn", [False, True])
+@pytest.mark.parametrize("same_length", [False, True])
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_packed_sequences_have_the_draws_of_padded_ones(layer, same_length, variational_rnn):
+    rnn = layer(4, 3, num_layers=3, dropout=0.25, batch_first=True).double()
+    x, padding = padded(N_ROWS)
+    padding = torch.zeros_like(padding) if same_length else padding
+    with warnings.catch_warnings(action="ignore"):  # of rows that go one by one
+        draws = sample(packing(rnn), (x, padding), 5, variational_rnn=variational_rnn)
+    expected = sample(Function(lambda x: rnn(x)[0], rnn), x, 5, variational_rnn=variational_rnn)
+    assert expected.std(0).max() > 0
+    assert_close(draws[:, ~padding], expected[:, ~padding])
+
+
+@pytest.mark.parametrize("rows", [[4, 0, 2], [3], [1, 1]])
+def test_rows_of_packed_sequences_of_both_directions_are_alone(rows):
+    rnn = nn.LSTM(4, 3, 2, dropout=0.5, batch_first=True, bidirectional=True).double()
+    x, padding = padded(N_ROWS)
+    with warnings.catch_warnings(action="ignore"):
+        draws = sample(packing(rnn), (x, padding), 5)
+        assert_close(sample(packing(rnn), (x[rows], padding[rows]), 5), draws[:, rows])
 
 
 @pytest.mark.parametrize("options", [{"num_layers": 1}, {"num_layers": 2, "dropout": 0.0}], ids=str)

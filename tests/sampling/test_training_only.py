@@ -20,8 +20,7 @@ def look(*layers, x=None, extra=()):
     net = nn.Sequential(*layers).double().eval()
     x = torch.randn(4, 3, dtype=torch.float64) if x is None else x
     found = look_into_training(net, call, x, extra)
-    held = [path for path, part in net.named_modules() if part in found.held]
-    return held, found.left_off
+    return list(found.held), found.left_off
 
 
 def drop(module, x):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from sk_mcdropout import MCDropoutRegressor, dropout_sites, mean_and_std, sample
-from sk_mcdropout.sampling import STRATEGIES, Draws
+from sk_mcdropout.sampling import STRATEGIES, Draws, Plans
 
 SLOW = pytest.mark.filterwarnings("ignore:the module should make the same dropout calls")
 ALL = [*STRATEGIES, "auto"]
@@ -82,7 +82,7 @@ def net(kind):
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("strategy", ALL)
 def test_a_draw_is_a_function_of_the_row(net, x, strategy):
-    plans = {}  # of one owner, as an estimator is: rows that are alike tell nothing new
+    plans = Plans()  # of one owner, as an estimator is: rows that are alike tell nothing new
 
     def drawn(x, n_draws=4, **options):
         draws = Draws(net, lambda: [x], n_draws, strategy=strategy, plans=plans, **options)
