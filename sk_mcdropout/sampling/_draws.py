@@ -124,8 +124,8 @@ class Draws:
             If a spread is asked for, and the output does not depend on the dropouts.
         """
         parts, start = [], 0
-        state = state_of(self.module)  # which a pass may change, until it is put back
         with self.evaluating(), tqdm() if self.verbose else nullcontext() as progress:
+            state = state_of(self.module)  # which a pass may change, until it is put back
             for x in self.batches():
                 reduced = self._reduced(x, state, start, function, spread, progress)
                 parts.append(gather_rows(reduced, n_rows := self._count(x), axis))
@@ -138,9 +138,8 @@ class Draws:
 
     def sites(self) -> DropoutSites:
         """List the dropouts that are drawn for the first batch."""
-        state = state_of(self.module)
         with self.evaluating():
-            plan = self._plan(next(iter(self.batches())), state)
+            plan = self._plan(next(iter(self.batches())), state_of(self.module))
             warn_about(plan)
             return DropoutSites(plan.sites, plan.strategies, plan.refused)
 

@@ -90,33 +90,37 @@ def state_of(module: nn.Module) -> list[Any]:
         ]
         state += [name for name, buffer in [*own.get("_buffers", {}).items()] if buffer is None]
     for weight in weights:
-        state += _written(weight)
+        state += id(weight), ref(weight)
     kind = "cpu"
     if weights:
         kind = weights[0].device.type
-        state += weights[0].dtype, weights[0].device
+        state += weights[0].dtype, weights[0].device, *_sizes(weights)
     if torch.is_autocast_enabled(kind):
         state.append(torch.get_autocast_dtype(kind))
     return state
 
 
-def _written(weight: Tensor) -> tuple[Any, ...]:
-    """Return what tells that a weight was written into: the fused optimizers count no writes."""
+def _sizes(weights: list[Tensor]) -> list[float]:
+    """Return the norms of weights that are soon read: a step of training changes some of them.
+
+    How often they were written into tells less, since fused optimizers do not count.
+    """
     try:
-        place = weight.data_ptr(), weight._version
-    except (RuntimeError, ValueError):  # made in inference mode, or not yet
-        return id(weight), ref(weight)
-    grad = weight.grad if weight.is_leaf else None
-    if grad is None:
-        return id(weight), ref(weight), *place
-    return id(weight), ref(weight), *place, id(grad), ref(grad), grad._version
+        read = [w for w in weights if w.numel() <= _MOST_READ and w.is_floating_point()]
+        with torch.no_grad():
+            norms = torch._foreach_norm(read)
+        kinds = {(norm.dtype, norm.device) for norm in norms}
+        return torch.stack(norms).tolist() if len(kinds) == 1 else [n.item() for n in norms]
+    except (RuntimeError, ValueError):  # of none, or of those that have no numbers yet
+        return []
 
 
 _OF_TORCH = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
 _VALUES = frozenset(
     (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 )
-_MOST_ITEMS = 100
+_MOST_ITEMS = 100  # of a container that is looked into
+_MOST_READ = 2**20  # numbers of a weight
 
 
 def _add(value: Any, state: list[Any], seen: set[int], inside: bool = False) -> None:
