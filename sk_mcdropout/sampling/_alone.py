@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from ._choice import agree_over_draws
+from ._choice import agree_over_draws, take_rows
 from ._intercept import CallsChanged, InterceptDropout, PlannedCalls, masks_of
-from ._mapped import AskOnce, values_for_all
+from ._mapped import AskOnce, UnlikeAnswers, values_for_all
 from ._masks import DropoutSite, Masks, count_draws, take_draws
 from ._questions import Answer, answer_of, is_question, takes_whole
 from ._rows import count_rows, map_tensors, row_of
 from ._strategies import STRATEGIES, Forward
 
-__all__ = ["answers_to", "masks_are_asked_about", "rows_agree_alone", "rows_go_one_way"]
+__all__ = ["Way", "answers_to", "masks_are_asked_about", "rows_go_one_way", "ways_of_rows"]
+
+# The places of rows that go one way, and the answers that they get; None for rows of which each
+# goes its own.
+Way = tuple[list[int], list[Answer] | None]
 
 
 def answers_to(forward: Forward, x: Any) -> list[Answer]:
@@ -82,18 +86,17 @@ def rows_go_one_way(
     All rows are looked at in one pass, by mapping over them, or in one pass for each draw if there
     are masks; where torch cannot do so, the answer is False.
     """
-    each_row = map_tensors(partial(torch.unsqueeze, dim=1), x)
     draws = [None] if masks is None else [take_draws(masks, t) for t in range(count_draws(masks))]
-    return all(_get(forward, each_row, answers, masks, sites) for masks in draws)
+    try:
+        return all(_answers_alone(forward, x, masks, sites) == answers for masks in draws)
+    except Exception:  # torch does not map everything
+        return False
 
 
-def _get(
-    forward: Forward,
-    each_row: Any,
-    answers: list[Answer],
-    masks: Masks | None,
-    sites: tuple[DropoutSite, ...],
-) -> bool:
+def _answers_alone(
+    forward: Forward, x: Any, masks: Masks | None = None, sites: tuple[DropoutSite, ...] = ()
+) -> list[Answer]:
+    """Return the answers that each row gets alone; these must be the same for all."""
     each: list[Answer] = []
 
     def one_row(x: Any) -> Tensor:
@@ -103,17 +106,14 @@ def _get(
         ):
             return forward(x)
 
-    try:
-        torch.vmap(one_row)(each_row)
-    except Exception:  # torch does not map everything
-        return False
-    return each == answers
+    torch.vmap(one_row)(map_tensors(partial(torch.unsqueeze, dim=1), x))
+    return each
 
 
-def rows_agree_alone(
+def ways_of_rows(
     forward: Forward, x: Any, masks: Masks, sites: tuple[DropoutSite, ...]
-) -> bool:
-    """Return whether each row alone makes the dropout calls of the batch and has its output.
+) -> list[Way]:
+    """Share rows out among the ways that they go alone.
 
     Parameters
     ----------
@@ -128,14 +128,50 @@ def rows_agree_alone(
 
     Returns
     -------
-    bool
-        Whether it does.
+    list of tuple
+        The places of rows in x that go one way, or that have together the outputs that each has
+        alone, and the answers that they get. None in the place of answers if neither is so.
 
     Raises
     ------
     CallsChanged
-        If all rows together make other calls.
+        If all rows together make other dropout calls.
     """
+    answers, rows = answers_to(forward, x), list(range(count_rows(x)))
+    groups = [rows] if len(rows) == 1 else _rows_by_answer(forward, x, answers)
+    if len(groups) == 1:
+        return [(rows, answers)]
+    few = 0 < len(groups) <= max(2, len(rows) // 4)  # so that passes for each cost little
+    if not few and _agree_alone(forward, x, masks, sites):
+        return [(rows, answers)]
+    if not few and len(groups) in (0, len(rows)):
+        return [(rows, None)]
+    return [
+        ([group[i] for i in some], theirs)
+        for group in groups
+        for some, theirs in ways_of_rows(forward, take_rows(group, x), masks, sites)
+    ]
+
+
+def _rows_by_answer(forward: Forward, x: Any, answers: list[Answer]) -> list[list[int]]:
+    """Group rows by what they answer alone to the first question that they answer unlike.
+
+    It is one group if each gets the answers of all, and none if it cannot be told.
+    """
+    groups: dict[bytes | None, list[int]] = {}
+    try:
+        if _answers_alone(forward, x) == answers:
+            groups[None] = list(range(count_rows(x)))
+    except UnlikeAnswers as error:
+        for i, value in enumerate(error.values.cpu().numpy()):
+            groups.setdefault(value.tobytes(), []).append(i)
+    except Exception:  # torch does not map everything
+        return []
+    return list(groups.values()) if None in groups or len(groups) > 1 else []
+
+
+def _agree_alone(forward: Forward, x: Any, masks: Masks, sites: tuple[DropoutSite, ...]) -> bool:
+    """Return whether each row alone makes the dropout calls of all rows and has its output."""
     loop = partial(STRATEGIES["loop"], forward, masks=masks, sites=sites)
     together = loop(x)
     for i in range(count_rows(x)):

@@ -13,7 +13,7 @@ from ._masks import DropoutSite, Masks, take_draws, unlike_masks
 from ._rows import map_tensors
 from ._strategies import STRATEGIES, Forward
 
-__all__ = ["Trial", "agree", "agree_over_draws", "reason_of", "unlike_rows"]
+__all__ = ["Trial", "agree", "agree_over_draws", "reason_of", "take_rows", "unlike_rows"]
 
 
 def unlike_rows(x: Tensor) -> Tensor:

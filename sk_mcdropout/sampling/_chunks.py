@@ -1,23 +1,24 @@
 """Carry a plan out: some rows after the other, with all their draws at once, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._alone import answers_to, rows_agree_alone, rows_go_one_way
-from ._choice import reason_of, unlike_rows
+from ._alone import Way, answers_to, rows_go_one_way, ways_of_rows
+from ._choice import reason_of, take_rows, unlike_rows
 from ._intercept import CallsChanged, PlannedCalls, masked_pass
 from ._masks import STAND_INS, Masks, draw_masks, extremes, take_draws
+from ._one_by_one import one_by_one
 from ._outputs import shapes_in
 from ._plan import Plan, forward_of, warn
 from ._questions import Answer
 from ._randomness import is_on_gpu
 from ._rows import count_rows, first_rows, map_tensors, row_of
-from ._strategies import STRATEGIES, Forward, one_by_one
+from ._strategies import STRATEGIES, Forward
 
 __all__ = ["chunks", "has_effect"]
 
@@ -72,33 +73,30 @@ def chunks(
         If the module makes other dropout calls than planned.
     """
     forward = forward_of(forward, plan)
-    by_itself = partial(_by_itself, plan, forward, n_draws, seed)
+    warn_once = cache(_warn_of_single_rows)
+    by_itself = partial(_by_itself, plan, forward, n_draws, seed, warn_once)
     if plan.found.varies and (plan.mixes or plan.one_item):
         whole = next(one_by_one(forward, [x], n_draws, seed, plan.device, plan.seeds))
         yield whole if plan.one_item else _with_all_rows(whole, x)
         return
     if plan.found.varies:
-        _warn_of_single_rows()
         yield from by_itself(x)
         return
-    n_rows, start, warned = count_rows(x), 0, False
+    n_rows, start = count_rows(x), 0
     masks = draw_masks(plan.sites, n_draws, seed, plan.device, plan.seeds)
+    run = partial(_run, plan, forward, masks, n_draws)
     size = _first_size(plan, plan.strategy(n_rows), n_draws, n_rows, batch_size)
     while start < n_rows:
         chunk = map_tensors(partial(_rows_of, start, size.rows), x)
-        answers = answers_to(forward, chunk) if plan.asks else None
-        if answers is None or _may_be_together(plan, forward, masks, chunk, answers):
-            run = partial(_run, plan, forward, masks, n_draws, answers)
-            draws = _unless_out_of_memory(run, chunk, size)
+        ways = _ways(plan, forward, masks, chunk) if plan.asks else []
+        if ways and all(answers is None for _, answers in ways):
+            yield from by_itself(chunk)
+        else:
+            draws = _unless_out_of_memory(partial(_by_ways, run, by_itself, ways), chunk, size)
             if draws is None:
                 size = size.halved()
                 continue
-            yield _with_all_rows(draws, chunk)
-        else:
-            if not warned:
-                _warn_of_single_rows()
-            warned = True
-            yield from by_itself(chunk)
+            yield draws
         start += size.rows
 
 
@@ -118,7 +116,10 @@ def _rows_of(start: int, n_rows: int, x: Tensor) -> Tensor:
     return x[start : start + n_rows]
 
 
-def _by_itself(plan: Plan, forward: Forward, n_draws: int, seed: int, x: Any) -> Iterator[Tensor]:
+def _by_itself(
+    plan: Plan, forward: Forward, n_draws: int, seed: int, warn_once: Callable, x: Any
+) -> Iterator[Tensor]:
+    warn_once()
     rows = (row_of(x, i) for i in range(count_rows(x)))
     return one_by_one(partial(_one_row, forward), rows, n_draws, seed, plan.device, plan.seeds)
 
@@ -127,15 +128,30 @@ def _one_row(forward: Forward, x: Any) -> Tensor:
     return _with_all_rows(forward(x)[None], x)[0]
 
 
-def _may_be_together(
-    plan: Plan, forward: Forward, masks: Masks, x: Any, answers: list[Answer]
-) -> bool:
-    """Return whether the rows of a chunk have together what each of them has alone."""
-    if plan.found.asks_later:  # each draw may have answers of its own
-        return rows_go_one_way(forward, x, answers, masks, plan.sites)
-    if count_rows(x) == 1 or rows_go_one_way(forward, x, answers):
-        return True
-    return rows_agree_alone(forward, x, take_draws(masks, slice(2)), plan.sites)
+def _ways(plan: Plan, forward: Forward, masks: Masks, x: Any) -> list[Way]:
+    """Share the rows of a chunk out among the ways that they go alone."""
+    if not plan.found.asks_later:
+        return ways_of_rows(forward, x, take_draws(masks, slice(2)), plan.sites)
+    answers = answers_to(forward, x)  # each draw may have answers of its own
+    one_way = rows_go_one_way(forward, x, answers, masks, plan.sites)
+    return [([*range(count_rows(x))], answers if one_way else None)]
+
+
+def _by_ways(run: Callable, by_itself: Callable, ways: list[Way], x: Any, at_once: int) -> Tensor:
+    """Draw for the rows of each way together."""
+    if len(ways) < 2:
+        return _with_all_rows(run(ways[0][1] if ways else None, x, at_once), x)
+    parts = []
+    for rows, answers in ways:
+        some = take_rows(rows, x)
+        try:
+            if answers is None:
+                raise CallsChanged("each row goes its own way")
+            parts.append(_with_all_rows(run(answers, some, at_once), some))
+        except CallsChanged:
+            parts.append(torch.cat([*by_itself(some)], 1))
+    places = torch.tensor([row for rows, _ in ways for row in rows], device=parts[0].device)
+    return torch.cat(parts, 1)[:, places.argsort()]
 
 
 def _unless_out_of_memory(run: Any, x: Any, size: _Size) -> Tensor | None:

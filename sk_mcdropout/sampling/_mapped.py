@@ -7,9 +7,17 @@ from torch import Tensor
 
 from ._intercept import CallsChanged, InterceptDropout
 
-__all__ = ["AskOnce", "values_for_all"]
+__all__ = ["AskOnce", "UnlikeAnswers", "values_for_all"]
 
 _OF_ONE_TENSOR = {"__bool__", "__int__", "__float__", "__index__", "item", "tolist", "is_nonzero"}
+
+
+class UnlikeAnswers(CallsChanged):
+    """A question has unlike answers for what is mapped over: the values, one for each."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__("a question has unlike answers")
+        self.values = values
 
 
 class AskOnce(InterceptDropout):
@@ -21,7 +29,7 @@ class AskOnce(InterceptDropout):
             values = values_for_all(args[0])
             if values is not None:
                 if not torch.equal(values, values[:1].expand_as(values)):
-                    raise CallsChanged("a question has unlike answers")
+                    raise UnlikeAnswers(values)
                 args = values[0], *args[1:]
         return super().__torch_function__(func, types, args, kwargs)
 

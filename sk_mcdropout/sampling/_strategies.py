@@ -7,8 +7,7 @@ against it.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,26 +15,20 @@ from torch import Tensor
 
 from ._deferred import by_thinning, by_weights
 from ._in_place import WriteOnCopies
-from ._intercept import InterceptDropout, PlannedCalls, masked_pass
+from ._intercept import PlannedCalls, masked_pass
 from ._mapped import AskOnce
 from ._masks import (
-    KINDS,
     SEEDS,
     DropoutSite,
-    Mask,
     Masks,
     count_draws,
-    draw_mask,
-    draw_masks,
-    dtype_name,
-    mask_shape,
     take_draws,
 )
 from ._questions import Answer
 from ._randomness import seed_generators
 from ._rows import count_rows, map_tensors
 
-__all__ = ["STRATEGIES", "Forward", "one_by_one", "thinning_pays"]
+__all__ = ["STRATEGIES", "Forward", "map_over_masks", "seed_draw", "thinning_pays"]
 
 Forward = Callable[[Any], Tensor]
 Sites = tuple[DropoutSite, ...]
@@ -47,11 +40,17 @@ def _by_vmap(
 ) -> Tensor:
     """Map over the masks; what comes before the first dropout is computed once."""
     n_rows = count_rows(x)
+    return map_over_masks(forward, x, masks, lambda: PlannedCalls(sites, [n_rows], answers))
+
+
+def map_over_masks(
+    forward: Forward, x: Any, masks: Masks, planned: Callable[[], PlannedCalls]
+) -> Tensor:
+    """Return the draws for x, by `torch.vmap`, while the pass makes the planned calls."""
 
     def all_draws(masks: Masks) -> Tensor:
-        calls = PlannedCalls(sites, [n_rows], answers)
         with WriteOnCopies(next(iter(masks.values()))[0]) as mode:
-            output = masked_pass(forward, x, masks, calls, AskOnce)
+            output = masked_pass(forward, x, masks, planned(), AskOnce)
         return mode.replaced(output)
 
     return torch.vmap(all_draws)(masks)
@@ -84,93 +83,16 @@ def _by_loop(
     """Run one pass per draw."""
     n_rows, draws = count_rows(x), []
     for t in range(count_draws(masks)):
-        _seed(masks, t)
+        seed_draw(masks, t)
         calls = PlannedCalls(sites, [n_rows], answers)
         draws.append(masked_pass(forward, x, take_draws(masks, t), calls))
     return torch.stack(draws)
 
 
-def _seed(masks: Masks, t: int) -> None:
+def seed_draw(masks: Masks, t: int) -> None:
     """Seed the generators for a draw, if there are modules that draw by themselves."""
     if SEEDS in masks:
         seed_generators(int(masks[SEEDS][0][t]))
-
-
-def one_by_one(
-    forward: Forward,
-    parts: Iterable[Any],
-    n_draws: int,
-    seed: int,
-    device: torch.device,
-    seeds: bool = False,
-) -> Iterator[Tensor]:
-    """Run one pass per part of the input and draw, with masks for the calls that each pass makes.
-
-    Parameters
-    ----------
-    forward : callable
-        Returns the output for an input.
-    parts : iterable of Tensor, mapping or sequence of Tensor
-        The parts, such as single rows.
-    n_draws : int
-        Number of draws.
-    seed : int
-        Seed of the masks. A call has the masks that it has in a batch.
-    device : torch.device
-        Where the module is.
-    seeds : bool
-        Whether to seed torch before each draw.
-
-    Yields
-    ------
-    Tensor of shape (n_draws, n_rows, ...)
-        The draws for the rows of the next parts.
-    """
-    before_each = draw_masks((), n_draws, seed, device, seeds)
-    for some in _batched(parts, _AT_ONCE):
-        draws = (_one_draw(forward, some, seed, device, before_each, t) for t in range(n_draws))
-        yield torch.stack([*draws])
-
-
-def _one_draw(
-    forward: Forward, parts: list, seed: int, device: torch.device, before: Masks, t: int
-) -> Tensor:
-    """Run one pass of each part, with the masks of one draw."""
-
-    @cache
-    def mask_of(site: DropoutSite) -> Mask:
-        return tuple(part[0] for part in draw_mask(site, 1, seed, device, first=t))
-
-    outputs = []
-    for part in parts:
-        _seed(before, t)
-        outputs.append(_own_pass(forward, part, mask_of))
-    return torch.cat(outputs)
-
-
-# Parts for which the masks of a draw are made once.
-_AT_ONCE = 32
-
-
-def _batched(parts: Iterable[Any], size: int) -> Iterator[list]:  # itertools has it from 3.12 on
-    parts = iter(parts)
-    while some := [*itertools.islice(parts, size)]:
-        yield some
-
-
-def _own_pass(forward: Forward, row: Any, mask_of: Callable[[DropoutSite], Mask]) -> Tensor:
-    """Run one pass, with a mask for each dropout call that it makes."""
-    calls = itertools.count()
-
-    def on_dropout(func: Callable, x: Tensor, p: float) -> Mask | None:
-        call = next(calls)
-        if p == 0:
-            return None
-        shape = mask_shape(func, x)
-        return mask_of(DropoutSite("", KINDS[func], p, shape, call, None, dtype_name(x)))
-
-    with InterceptDropout(on_dropout):
-        return forward(row)
 
 
 # Each is called with (forward, x, masks, sites) and, optionally, the answers that must be got.

@@ -269,6 +269,56 @@ def test_rows_that_cannot_be_told_apart_are_drawn_one_by_one(forward, strategy):
         assert_close(draws[:, [9, 2, 2]], sample(net, x[[9, 2, 2]], 5))
 
 
+@pytest.mark.parametrize("forward", HARD)
+def test_the_draws_of_a_row_are_mapped_over_and_are_those_of_passes_one_by_one(forward):
+    net, x = Function(forward), rows_of_all_lengths()
+    with warnings.catch_warnings(action="ignore"):
+        few = sample(net, x, 3)
+        passes = []
+        net.register_forward_hook(lambda *_: passes.append(1))
+        many = sample(net, x, 60)
+    assert_close(many[:3], few)
+    assert len(passes) < 11 * 60 / 4
+
+
+def test_rows_whose_draws_cannot_be_mapped_over_are_drawn_one_by_one():
+    def forward(x):
+        steps = 1 + int((x != 0).any(-1).sum())
+        for _ in range(steps):
+            x = F.dropout(x, 0.5)
+        return x[:, 0] if x.sum().item() > 0 else -x[:, 0]  # each draw goes its own way
+
+    net, x = Function(forward), rows_of_all_lengths()
+    with pytest.warns(UserWarning, match=SINGLE):
+        draws = sample(net, x, 12)
+    with warnings.catch_warnings(action="ignore"):
+        assert_close(draws[:3], sample(net, x, 3))
+        assert_close(draws[:, [9, 2, 2]], sample(net, x[[9, 2, 2]], 12))
+
+
+def skips_its_mask(x):
+    """Attend to steps that are not padding, and not think of padding where there is none."""
+    there = x[..., 0] != 0
+    scores = x @ x.transpose(1, 2)
+    if not there.all():
+        scores = scores.masked_fill(~there[:, None], -torch.inf)
+    return (F.dropout(scores.softmax(-1), 0.5) @ x).sum(1)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "vmap", "loop"])
+def test_rows_that_go_a_few_ways_are_drawn_with_those_of_their_way(strategy):
+    net, x = Function(skips_its_mask), torch.randn(24, 4, 3).double()
+    x[1::3, 2:] = 0
+    drawn = sample(net, x, 9, strategy=strategy)
+    passes = []
+    net.register_forward_hook(lambda net, args, _: passes.append(len(args[0])))
+    draws = Draws(net, lambda: [x], n_draws=9, strategy=strategy)
+    assert torch.equal(draws.reduce(lambda outputs, rows: (outputs,), axis=1)[0], drawn)
+    assert set(passes[-2:]) <= {8, 16}
+    assert_close(drawn, alone(net, x, 9, strategy="loop"))
+    assert_close(drawn, sample(net, x, 9, strategy=strategy, batch_size=5))
+
+
 def test_calls_of_rows_by_chance_alike_are_looked_at_again():
     # The rows that are planned with are all of two steps, as many as the longest of a later batch.
     x = rows_of_all_lengths()
