@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ._choice import agree_over_draws, take_rows
+from ._in_place import WriteOnCopies
 from ._intercept import CallsChanged, InterceptDropout, PlannedCalls, masks_of
 from ._mapped import AskOnce, UnlikeAnswers, values_for_all
 from ._masks import DropoutSite, Masks, count_draws, take_draws
@@ -42,8 +43,12 @@ def masks_are_asked_about(
     """Return whether the code learns about values that depend on masks; if in doubt, True."""
 
     def one_draw(masks: Masks) -> Tensor:
-        with _RefuseMapped(_masks_or_none(masks, sites, count_rows(x))):
-            return forward(x)
+        with (
+            WriteOnCopies(next(iter(masks.values()))[0]) as mode,
+            _RefuseMapped(_masks_or_none(masks, sites, count_rows(x))),
+        ):
+            output = forward(x)
+        return mode.replaced(output)
 
     try:
         torch.vmap(one_draw)(masks)
@@ -100,11 +105,17 @@ def _answers_alone(
     each: list[Answer] = []
 
     def one_row(x: Any) -> Tensor:
-        with AskOnce(
-            _masks_or_none(masks, sites, 1),
-            lambda func, result: each.append(answer_of(func, result)),
+        mapped: list[Tensor] = []
+        map_tensors(mapped.append, x)
+        with (
+            WriteOnCopies(mapped[0]) as mode,
+            AskOnce(
+                _masks_or_none(masks, sites, 1),
+                lambda func, result: each.append(answer_of(func, result)),
+            ),
         ):
-            return forward(x)
+            output = forward(x)
+        return mode.replaced(output)
 
     torch.vmap(one_row)(map_tensors(partial(torch.unsqueeze, dim=1), x))
     return each

@@ -13,7 +13,15 @@ from ._masks import DropoutSite, Masks, take_draws, unlike_masks
 from ._rows import map_tensors
 from ._strategies import STRATEGIES, Forward
 
-__all__ = ["Trial", "agree", "agree_over_draws", "reason_of", "take_rows", "unlike_rows"]
+__all__ = [
+    "NOT_THE_LOOP",
+    "Trial",
+    "agree",
+    "agree_over_draws",
+    "reason_of",
+    "take_rows",
+    "unlike_rows",
+]
 
 
 def unlike_rows(x: Tensor) -> Tensor:
@@ -32,6 +40,9 @@ def unlike_rows(x: Tensor) -> Tensor:
 
 def take_rows(rows: list[int], x: Any) -> Any:
     return map_tensors(lambda t: t[torch.tensor(rows, device=t.device)], x)
+
+
+NOT_THE_LOOP = "its draws were not those of the loop"
 
 
 @dataclass(frozen=True)
@@ -115,21 +126,22 @@ class Trial:
         for name in STRATEGIES:
             if name in refused or (agreeing and name != "thinned"):
                 continue
-            reason = "" if name == "loop" else self._reason_against(name)
+            reason = "" if name == "loop" else self.reason_against(name)
             if reason:
                 refused[name] = reason
             else:
                 agreeing.append(name)
         return tuple(agreeing)
 
-    def _reason_against(self, name: str) -> str:
+    def reason_against(self, name: str) -> str:
+        """Return why a strategy does not take the module, or nothing if it does."""
         for rows, expected in self._cases_and_one_row():
             try:
                 actual = STRATEGIES[name](self.forward, rows, self.masks, self.sites)
             except Exception as error:  # whatever a strategy cannot do, the loop can
                 return reason_of(error)
             if not agree_over_draws(actual, expected):
-                return "its draws were not those of the loop"
+                return NOT_THE_LOOP
         return ""
 
     def _cases_and_one_row(self) -> Iterator[tuple[Any, Tensor]]:

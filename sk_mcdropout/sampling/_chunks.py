@@ -14,7 +14,7 @@ from ._intercept import CallsChanged, PlannedCalls, masked_pass
 from ._masks import STAND_INS, Masks, draw_masks, extremes, take_draws
 from ._one_by_one import one_by_one
 from ._outputs import shapes_in
-from ._plan import Plan, forward_of, warn
+from ._plan import Plan, forward_of, refusal, warn
 from ._questions import Answer
 from ._randomness import is_on_gpu
 from ._rows import count_rows, first_rows, map_tensors, row_of
@@ -190,7 +190,7 @@ def _run(
                 raise
             if plan.asked_for != "auto":
                 run("loop")  # what it raises is not the fault of the strategy
-                raise NotImplementedError(_refusal(strategy, error)) from error
+                raise NotImplementedError(refusal(strategy, reason_of(error))) from error
             plan.refuse(strategy, error, forward, x)
     return run("loop")
 
@@ -212,13 +212,6 @@ def _all_draws(
         for t in range(0, n_draws, draws_at_once)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _refusal(strategy: str, error: Exception) -> str:
-    return (
-        f"`strategy` must be one that takes the module and these rows. Got {strategy!r}, which "
-        f"failed: {reason_of(error)}. Leave it at 'auto'."
-    )
 
 
 def _first_size(
@@ -249,7 +242,7 @@ def _warn_of_single_rows() -> None:
     warn(
         "the module should make the same dropout calls for all rows, with the rows on one axis. "
         "Got calls that depend on the values of the input or on its number of rows. Each row is "
-        "sampled by itself, one draw after the other, which is slow."
+        "sampled by itself, which is slow."
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ._intercept import CallsChanged, InterceptDropout
+from ._questions import takes_whole
 
 __all__ = ["AskOnce", "UnlikeAnswers", "values_for_all"]
 
@@ -21,7 +22,10 @@ class UnlikeAnswers(CallsChanged):
 
 
 class AskOnce(InterceptDropout):
-    """Answer a question about one row or draw if the answer is the same for all of them."""
+    """Answer a question about one row or draw if the answer is the same for all of them.
+
+    What takes all values out, for a look, gets those of the first.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
@@ -31,6 +35,8 @@ class AskOnce(InterceptDropout):
                 if not torch.equal(values, values[:1].expand_as(values)):
                     raise UnlikeAnswers(values)
                 args = values[0], *args[1:]
+        elif args and takes_whole(func) and (values := values_for_all(args[0])) is not None:
+            args = values[0], *args[1:]
         return super().__torch_function__(func, types, args, kwargs)
 
 

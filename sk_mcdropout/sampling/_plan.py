@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ._alone import answers_to, masks_are_asked_about, rows_go_one_way
-from ._choice import Trial, agree, reason_of
+from ._choice import NOT_THE_LOOP, Trial, agree, reason_of
 from ._eval_mode import evaluating, forked_generators
 from ._intercept import CallsChanged
 from ._masks import DropoutSite
@@ -31,6 +31,7 @@ __all__ = [
     "forward_of",
     "make_plan",
     "only_loop",
+    "refusal",
     "warn",
     "warn_about",
     "warn_if_not_random",
@@ -195,6 +196,9 @@ def _with_strategies(plan: Plan, rows: Any, forward: Forward, rows_are_alone: bo
             return plan.row_by_row()  # what was taken for the axis of rows is another
         return replace(plan, strategies=("loop",), mixes=True)
     plan = replace(plan, tied=trial.is_tied())
+    if plan.asked_for not in ("auto", "loop") and not plan.asks:
+        if trial.reason_against(plan.asked_for) == NOT_THE_LOOP:
+            raise NotImplementedError(refusal(plan.asked_for, NOT_THE_LOOP))
     if plan.asked_for != "auto":
         return plan
     if plan.tied:
@@ -233,6 +237,14 @@ def only_loop(strategy: str, unshared: dict[str, str]) -> str:
             f"own. Got {strategy!r}, and {_told(unshared)}."
         )
     return "loop"
+
+
+def refusal(strategy: str, reason: str) -> str:
+    """Say that a strategy that was asked for does not do."""
+    return (
+        f"`strategy` must be one that takes the module and these rows. Got {strategy!r}, which "
+        f"failed: {reason}. Leave it at 'auto'."
+    )
 
 
 def _told(paths: dict[str, str]) -> str:

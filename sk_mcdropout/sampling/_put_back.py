@@ -31,6 +31,7 @@ class Source(NamedTuple):
     name: str
     get: Callable[[], Any]
     put: Callable[[Any], Any]
+    fresh: Callable[[], Any] = lambda: None  # the state after it was seeded, if that is known
 
 
 OWN = "a generator of its own"
@@ -39,7 +40,7 @@ OWN = "a generator of its own"
 def sources_of(own: Sequence[Any]) -> list[Source]:
     """Return the generators of torch, NumPy and Python, and those in ``own``."""
     sources = [
-        Source("torch's generator", torch.get_rng_state, torch.set_rng_state),
+        Source("torch's generator", torch.get_rng_state, torch.set_rng_state, _just_seeded),
         Source("NumPy's generator", np.random.get_state, np.random.set_state),
         Source("Python's `random`", random.getstate, random.setstate),
     ]
@@ -60,10 +61,19 @@ def _source(generator: Any) -> Source:
 
 
 def moved(sources: list[Source], before: list[Any]) -> tuple[list[str], list[Any]]:
-    """Return the names of the generators that have moved, and the states of all."""
+    """Return the names of the generators that were drawn from, and the states of all.
+
+    One that was seeded and not drawn from since has another state, too, and is not among them.
+    """
     after = [_plain(source.get()) for source in sources]
-    names = [s.name for s, old, new in zip(sources, before, after, strict=False) if old != new]
+    pairs = zip(sources, before, after, strict=False)
+    names = [source.name for source, old, new in pairs if old != new and source.fresh() != new]
     return names, after
+
+
+def _just_seeded() -> Any:
+    """Return the state that torch's generator has when its seed is new."""
+    return _plain(torch.Generator().manual_seed(torch.initial_seed()).get_state())
 
 
 def _plain(state: Any) -> Any:

@@ -102,8 +102,9 @@ def sample(
     -----
     UserWarning
         If no dropout has a rate above 0: all draws are then the same. If the dropout calls depend
-        on the values of the input: each row is then sampled by itself, one draw after the other,
-        whatever the strategy and the batch size.
+        on the values of the input: each row is then sampled by itself, whatever the strategy and
+        the batch size. If rows mix, if something random is left off or depends on the batch, and
+        if a pass writes into buffers of more than 1 MiB.
 
     References
     ----------

@@ -366,6 +366,19 @@ def test_rows_that_mix_by_the_masks_alone_are_found():
         sample(Function(forward), x, 5)
 
 
+def dropped_over_all(x):
+    """Drop, and scale by how much is left in all rows, as DropBlock does."""
+    kept = F.dropout(torch.ones_like(x), 0.5)
+    return x * kept * (kept.numel() / kept.sum())
+
+
+def test_a_strategy_whose_draws_are_others_is_refused_when_it_is_asked_for(x):
+    net = Function(dropped_over_all)
+    with pytest.raises(NotImplementedError, match=r"Got 'fold', which failed: its draws were not"):
+        sample(net, x, 5, strategy="fold")
+    assert_close(sample(net, x, 5), sample(net, x, 5, strategy="loop"))
+
+
 # -- questions that change nothing -----------------------------------------------------------------
 
 
@@ -374,6 +387,23 @@ def checks_its_input(x):
     h = F.dropout(x, 0.5)
     assert torch.isfinite(h).all()
     return h
+
+
+def looks_at_what_it_masked(x):
+    """Write down how much attention each step got, as nets for tables do."""
+    weights = F.dropout((x @ x.transpose(1, 2)).softmax(-1), 0.5)
+    importance = torch.zeros(x.shape[:2]).to(x)
+    importance += weights.sum(1)
+    looks_at_what_it_masked.importance = importance.detach().cpu().numpy()
+    return (weights @ x).sum(1)
+
+
+def test_a_look_at_masked_values_leaves_rows_together():
+    net, x = Function(looks_at_what_it_masked), torch.randn(7, 4, 3).double()
+    with warnings.catch_warnings(action="error"):
+        draws = sample(net, x, 5)
+    assert "row by row" not in dropout_sites(net, x).strategies
+    assert_close(draws, alone(net, x, strategy="loop"))
 
 
 def asks_for_parameters():

@@ -292,6 +292,27 @@ def test_a_class_that_is_named_is_left_out():
     assert look(Held("helper"), extra=(Held,)) == ([], {})
 
 
+class Seeds(nn.Module):
+    """Seeds torch's generator in training, as reversible layers do to repeat their dropout."""
+
+    def __init__(self, draws):
+        super().__init__()
+        self.draws = draws
+
+    def forward(self, x):
+        if self.training:
+            torch.manual_seed(torch.seed())
+            if self.draws:
+                return x + torch.rand(())
+        return x
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_to_seed_a_generator_is_not_to_draw_from_it(draws):
+    _, left_off = look(nn.Dropout(0.5), Seeds(draws))
+    assert left_off == ({"1": "draws from torch's generator"} if draws else {})
+
+
 def test_a_class_that_needs_targets_in_training_is_told():
     class Detector(nn.Module):
         def forward(self, x, targets=None):
