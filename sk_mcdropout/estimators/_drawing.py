@@ -196,9 +196,10 @@ class DrawingNet(NeuralNet):
         with self._seeded(3), evaluating(*self._torch_modules()):
             self.evaluation_step((x, None), training=False)
 
-    def _forget_plans(self) -> None:
+    def _forget_plans(self, *kept: str) -> None:
         """Forget what was found out about the module, which has changed."""
-        self.__dict__["_plans"] = {}
+        known = self.__dict__.get("_plans", {})
+        self.__dict__["_plans"] = {name: known[name] for name in kept if name in known}
 
     def _forward_of(self, module: nn.Module, x: Any) -> Any:
         """Run the forward pass of one batch, with all that a subclass or skorch overrides."""

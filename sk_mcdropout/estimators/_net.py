@@ -221,6 +221,7 @@ class MCDropoutNet(SettableNet, DrawingNet):
 
     def _after_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the trained net."""
+        self._forget_plans("prediction")  # what was told by untrained weights, as by zeros
         if is_dataset(X) or regularised_parameters(self.module_):  # whose rates were trained
             self._probe(X, y)
 

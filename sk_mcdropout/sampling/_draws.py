@@ -157,9 +157,10 @@ class Draws:
             warn_about(plan)
         if spread and not start:
             warn_if_not_random(plan)
-        differ = not spread or not plan.sites or plan.seeds or self.n_draws == 1
+        differ = plan.has_effect or not spread or not plan.sites or plan.seeds or self.n_draws == 1
         for outputs in self._chunks(x, state, plan, known):
-            differ = differ or _differ(outputs)
+            if not differ:
+                differ = plan.has_effect = _differ(outputs)
             rows = slice(start, start := start + outputs.shape[1])
             yield function(outputs, rows)
             if progress is not None:
@@ -213,7 +214,7 @@ class Draws:
             name for name, (buffer, n_writes) in large if buffer._version != n_writes
         )
         if not plan.found.tied and not plan.tied:  # other rows can tell more
-            self.plans.put(key, state, plan)
+            self.plans.put(key, state, plan, self.module)
         return plan
 
     def _key(self, x: Any) -> Hashable:

@@ -12,6 +12,7 @@ __all__ = ["Kept", "large_buffers", "set_mode"]
 
 _CONTAINERS = (list, dict, set, deque)
 _KINDS = frozenset(_CONTAINERS)
+_PLAIN = frozenset((bool, int, float, str, tuple, type(None)))  # have nothing to be put back
 
 # Attributes of every module. A pass changes none of them but its parts.
 _TORCH = frozenset(vars(nn.Module()))
@@ -36,20 +37,18 @@ class Kept:
 
     def __init__(self, part: nn.Module) -> None:
         self.part, self.training = part, part.training
-        self.own: dict[str, Any] | None = None
+        self.all: dict[str, Any] | None = None
         self.dicts: list[tuple[dict, dict]] = []
         self.containers: dict[int, tuple[Any, Any]] = {}
         self.tensors: list[tuple[Tensor, int, Tensor]] = []
         is_lazy = isinstance(part, LazyModuleMixin) and part.has_uninitialized_params()
         if is_lazy or isinstance(part, torch.jit.ScriptModule):
             return
-        own = vars(part)
-        self.own = {name: own[name] for name in own.keys() - _TORCH}
+        self.all = vars(part).copy()
         self.dicts = [(d, d.copy()) for d in (part._parameters, part._modules, part._buffers)]
-        for value in self.own.values():
-            self._keep(value)
-        for buffer in part._buffers.values():
-            self._keep(buffer)
+        for name, value in (*self.all.items(), *part._buffers.items()):
+            if type(value) not in _PLAIN and name not in _TORCH:
+                self._keep(value)
 
     def _keep(self, value: Any) -> None:
         if isinstance(value, _CONTAINERS):
@@ -72,8 +71,8 @@ class Kept:
     def put_back(self) -> None:
         """Put the mode and the attributes back as they were."""
         set_mode(self.part, self.training)
-        if self.own is not None:
-            _set_attributes(vars(self.part), self.own)
+        if self.all is not None and not _same(vars(self.part).values(), self.all.values()):
+            _set_attributes(vars(self.part), self.all)
         for now, former in self.dicts:
             if now or former:
                 _refill(now, former)
@@ -109,14 +108,13 @@ def set_mode(part: nn.Module, training: bool) -> None:
         part.training = training
 
 
-def _set_attributes(now: dict[str, Any], own: dict[str, Any]) -> None:
+def _set_attributes(now: dict[str, Any], former: dict[str, Any]) -> None:
     """Give a module its former attributes beside those that every module has."""
-    for name, value in own.items():
-        if now.get(name, now) is not value:
+    for name, value in former.items():
+        if name not in _TORCH and now.get(name, now) is not value:
             now[name] = value
-    if len(now) != len(own) + len(_TORCH):
-        for name in now.keys() - own.keys() - _TORCH:
-            del now[name]
+    for name in now.keys() - former.keys() - _TORCH:
+        del now[name]
 
 
 def _refill(now: dict, former: dict) -> None:

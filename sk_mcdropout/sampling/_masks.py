@@ -200,10 +200,13 @@ def _mask_of(keep: Tensor, site: DropoutSite) -> Mask:
         a = ((1 - site.p) * (1 + site.p * _ALPHA**2)) ** -0.5
         kept_and_dropped = [(a, 0.0), (_ALPHA * a * site.p, _ALPHA * a * (site.p - 1))]
     dtype = getattr(torch, site.dtype)
-    return tuple(
-        torch.full(keep.shape, dropped, dtype=dtype, device=keep.device).masked_fill_(keep, kept)
-        for kept, dropped in kept_and_dropped
-    )
+    return tuple(_either(keep, kept, dropped, dtype) for kept, dropped in kept_and_dropped)
+
+
+def _either(keep: Tensor, kept: float, dropped: float, dtype: torch.dtype) -> Tensor:
+    if dropped == 0:  # in a fifth of the time
+        return keep.to(dtype).mul_(kept)
+    return torch.full(keep.shape, dropped, dtype=dtype, device=keep.device).masked_fill_(keep, kept)
 
 
 # What ``PCG64.jumped`` goes ahead: a part of the period of 2**128 without a simple fraction.
@@ -293,5 +296,5 @@ def draw_masks(
     return masks
 
 
-_CACHED_SIZE = 2**16
+_CACHED_SIZE = 2**18
 _cached_mask = lru_cache(maxsize=32)(draw_mask)

@@ -3,17 +3,35 @@
 from collections.abc import Hashable
 from contextlib import suppress
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ._eval_mode import parts_of
 from ._numbers import n_registered
 from ._rows import map_tensors
 
 __all__ = ["Plans", "kind_of_input", "remembered_plans", "state_of"]
+
+
+class _Known(NamedTuple):
+    """Plans, the state of the module that they were made in, and the weights that were idle then.
+
+    Fused optimizers do not count how often they write into a weight, which is in the state. Where
+    a weight does something, that is no matter; one of zeros, as a gate that is to open in training,
+    has let every strategy give the same.
+    """
+
+    state: list[Any]
+    idle: list[ref[Tensor]]
+    plans: dict[Hashable, Any]
+
+    def holds(self, state: list[Any]) -> bool:
+        """Return whether the module is in this state still."""
+        return self.state == state and all(_is_zero(weight()) for weight in self.idle)
 
 
 class Plans:
@@ -23,33 +41,32 @@ class Plans:
 
     Examples
     --------
-    >>> from sk_mcdropout.sampling import Plans
-    >>> plans = Plans()
-    >>> plans.put("a batch", ["a state"], "a plan")
-    >>> plans.get("a batch", ["a state"])
-    'a plan'
-    >>> plans.get("a batch", ["another"])
+    >>> import torch
+    >>> from sk_mcdropout.sampling import Draws, Plans
+    >>> net, plans = torch.nn.Dropout(0.5), Plans()
+    >>> for seed in range(2):  # the second plans nothing
+    ...     draws = Draws(net, lambda: [torch.ones(3, 2)], seed=seed, plans=plans)
+    ...     (mean,) = draws.reduce(lambda outputs, rows: (outputs.mean(0),))
     """
 
     def __init__(self) -> None:
-        self._known: tuple[list[Any], dict[Hashable, Any]] = [], {}
+        self._known = _Known([], [], {})
 
     def get(self, key: Hashable, state: list[Any]) -> Any:
         """Return the plan that was made in this state of the module, or None."""
-        made_in, plans = self._known
-        return plans.get(key) if made_in == state else None
+        known = self._known
+        return known.plans.get(key) if known.holds(state) else None
 
-    def put(self, key: Hashable, state: list[Any], plan: Any) -> None:
+    def put(self, key: Hashable, state: list[Any], plan: Any, module: nn.Module) -> None:
         """Remember a plan, and forget those of another state."""
-        made_in, plans = self._known
-        if made_in != state:
-            plans = {}
-            self._known = state, plans
-        plans[key] = plan
+        known = self._known
+        if not known.holds(state):
+            self._known = known = _Known(state, _idle_weights(module), {})
+        known.plans[key] = plan
 
     def drop(self, key: Hashable) -> None:
         """Forget a plan."""
-        self._known[1].pop(key, None)
+        self._known.plans.pop(key, None)
 
 
 _remembered: WeakKeyDictionary[nn.Module, dict[Hashable, Plans]] = WeakKeyDictionary()
@@ -90,29 +107,31 @@ def state_of(module: nn.Module) -> list[Any]:
         ]
         state += [name for name, buffer in [*own.get("_buffers", {}).items()] if buffer is None]
     for weight in weights:
-        state += id(weight), ref(weight)
+        state += _written(weight)
     kind = "cpu"
     if weights:
         kind = weights[0].device.type
-        state += weights[0].dtype, weights[0].device, *_sizes(weights)
+        state += weights[0].dtype, weights[0].device
     if torch.is_autocast_enabled(kind):
         state.append(torch.get_autocast_dtype(kind))
     return state
 
 
-def _sizes(weights: list[Tensor]) -> list[float]:
-    """Return the norms of weights that are soon read: a step of training changes some of them.
-
-    How often they were written into tells less, since fused optimizers do not count.
-    """
+def _written(weight: Tensor) -> tuple[Any, ...]:
+    """Return what tells a weight from another, and that it was written into."""
     try:
-        read = [w for w in weights if w.numel() <= _MOST_READ and w.is_floating_point()]
-        with torch.no_grad():
-            norms = torch._foreach_norm(read)
-        kinds = {(norm.dtype, norm.device) for norm in norms}
-        return torch.stack(norms).tolist() if len(kinds) == 1 else [n.item() for n in norms]
-    except (RuntimeError, ValueError):  # of none, or of those that have no numbers yet
-        return []
+        return id(weight), ref(weight), weight.data_ptr(), weight._version
+    except (RuntimeError, ValueError):  # made in inference mode, or not yet
+        return id(weight), ref(weight)
+
+
+def _idle_weights(module: nn.Module) -> list[ref[Tensor]]:
+    """Return the weights that are all zero, of which nothing can be learned."""
+    return [ref(weight) for weight in module.parameters() if _is_zero(weight)]
+
+
+def _is_zero(weight: Tensor | None) -> bool:
+    return weight is None or not (is_lazy(weight) or weight.is_meta or bool(weight.any()))
 
 
 _OF_TORCH = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
@@ -120,7 +139,6 @@ _VALUES = frozenset(
     (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 )
 _MOST_ITEMS = 100  # of a container that is looked into
-_MOST_READ = 2**20  # numbers of a weight
 
 
 def _add(value: Any, state: list[Any], seen: set[int], inside: bool = False) -> None:

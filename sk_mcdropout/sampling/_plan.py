@@ -56,6 +56,7 @@ class Plan:
     prediction: Callable[[Any], Tensor] | None = None
     one_item: bool = False
     written: tuple[str, ...] = ()
+    has_effect: bool = False  # once draws were seen to differ
 
     @property
     def sites(self) -> tuple[DropoutSite, ...]:

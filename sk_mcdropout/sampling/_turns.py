@@ -29,6 +29,7 @@ class Hold:
 
     def __init__(self, ways: Mapping[Any, Any]) -> None:
         self.ways = ways
+        self.is_over = False
 
     def take(self) -> None:
         """Do what holding means; also again, or after an interrupt."""
@@ -104,6 +105,8 @@ def _enter(thread: _Thread, mine: Hold) -> None:
 
 
 def _leave(thread: _Thread, mine: Hold) -> None:
+    if mine.is_over:
+        return
     with _lock:
         if mine in thread.holds:
             thread.holds.remove(mine)
@@ -117,8 +120,10 @@ def _leave(thread: _Thread, mine: Hold) -> None:
             for ident, each in list(_threads.items()):
                 if each is thread and not thread.holds:
                     del _threads[ident]
+            mine.is_over = True
             return
     _wait(thread, inside=True)
+    mine.is_over = True
 
 
 def _give_all(thread: _Thread) -> None:
