@@ -53,7 +53,6 @@ other; mean and standard deviation of {n_draws} draws are those of {n_draws} pas
 with batch norm in eval mode.
 
 {n_whole} of the {n_nets} nets hold all laws. The median of `faster` is {faster:.2g}.
-The command has {n_all} nets in all.
 
 `dropouts`: the sites that `dropout_sites` finds, of the random calls of a pass in training mode.
 `std`: our mean standard deviation, divided by that of these passes. `ours`: milliseconds of
@@ -191,7 +190,6 @@ def main():
         "jobs": args.jobs,
     }
     facts |= {
-        "n_all": len(NETS),
         "n_nets": len(results),
         "n_whole": sum(not result.broken for result in results),
     }

@@ -22,8 +22,11 @@ TOLERANCES = {"dtypes": {"rtol": 1e-4, "atol": 1e-4}}
 
 
 def pytest_generate_tests(metafunc):
+    n_programs = metafunc.config.getoption("programs")
     if "number" in metafunc.fixturenames:
-        metafunc.parametrize("number", range(metafunc.config.getoption("programs")))
+        metafunc.parametrize("number", range(n_programs))
+    if "few" in metafunc.fixturenames:  # those that take long
+        metafunc.parametrize("few", range(-(-n_programs // 5)))
 
 
 @cache
@@ -49,6 +52,33 @@ def test_a_strategy_gives_what_plain_torch_gives_or_refuses(number, strategy):
     except REFUSALS:
         assert strategy not in ("auto", "loop")
     assert torch.equal(x, program.inputs(N_ROWS))
+
+
+@cache
+def expected_of_hard(program):
+    x = program.inputs(N_ROWS)
+    if program.kind == "mixing":
+        return interpret(program, x, N_DRAWS, SEED)
+    return torch.cat([interpret(program, x[[i]], N_DRAWS, SEED) for i in range(N_ROWS)], 1)
+
+
+@pytest.mark.filterwarnings("ignore:the module")  # rows that go one by one, or mix
+@pytest.mark.parametrize("strategy", ["auto", "one of them"])
+@pytest.mark.parametrize("kind", ["sorted", "ragged", "asking all rows", "mixing"])
+def test_rows_that_meet_or_part_are_those_of_plain_torch(few, kind, strategy):
+    program = random_program(few, (kind,))
+    print(program)
+    if strategy != "auto":
+        strategy = [*STRATEGIES][few % len(STRATEGIES)]
+    x, expected = program.inputs(N_ROWS), expected_of_hard(program)
+    draw = partial(sample, program.net(), seed=SEED, strategy=strategy)
+    rows = [4, 0, 3, 3]
+    try:
+        assert_close(draw(x, N_DRAWS), expected)
+        if kind != "mixing":
+            assert_close(draw(x[rows], N_DRAWS - 2, batch_size=3), expected[:-2, rows])
+    except REFUSALS:
+        assert strategy not in ("auto", "loop")
 
 
 def test_each_strategy_is_the_first_to_take_some_programs():
