@@ -14,7 +14,6 @@ For the other packages:
 - `evaluating`: modules held in eval mode for a while; `is_evaluated`: whether one is
 - `alone_with`: modules kept from other threads for a while
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
-- `parts_of`: modules and all their submodules
 - `Plans`: what was found out about a module
 - `first_rows`: a few rows of any input
 - `find_prediction`: the prediction among several outputs
@@ -23,7 +22,7 @@ For the other packages:
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
-from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated, parts_of
+from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated
 from ._memory import Plans
 from ._numbers import register_dropout
 from ._outputs import find_prediction
@@ -50,7 +49,6 @@ __all__ = [
     "mean_and_std_over_draws",
     "mean_over_draws",
     "one_mask_for_all_steps",
-    "parts_of",
     "register_dropout",
     "sample",
     "warn",

@@ -91,7 +91,8 @@ def sample(
     Raises
     ------
     NotImplementedError
-        If a dropout cannot be sampled; the message names the submodule.
+        If a dropout cannot be sampled; the message names the submodule. If ``strategy`` names one
+        that does not take the module.
     TypeError
         If ``module`` is no module, or ``x`` holds no tensors.
     ValueError
