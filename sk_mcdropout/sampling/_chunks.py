@@ -1,6 +1,7 @@
 """Carry a plan out: some rows after the other, with all their draws at once, in bounded memory."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -141,15 +142,14 @@ def _by_ways(run: Callable, by_itself: Callable, ways: list[Way], x: Any, at_onc
     """Draw for the rows of each way together."""
     if len(ways) < 2:
         return _with_all_rows(run(ways[0][1] if ways else None, x, at_once), x)
-    parts = []
-    for rows, answers in ways:
-        some = take_rows(rows, x)
-        try:
-            if answers is None:
-                raise CallsChanged("each row goes its own way")
-            parts.append(_with_all_rows(run(answers, some, at_once), some))
-        except CallsChanged:
-            parts.append(torch.cat([*by_itself(some)], 1))
+
+    def of_way(some: Any, answers: list[Answer] | None) -> Tensor:
+        if answers is not None:
+            with suppress(CallsChanged):
+                return _with_all_rows(run(answers, some, at_once), some)
+        return torch.cat([*by_itself(some)], 1)
+
+    parts = [of_way(take_rows(rows, x), answers) for rows, answers in ways]
     places = torch.tensor([row for rows, _ in ways for row in rows], device=parts[0].device)
     return torch.cat(parts, 1)[:, places.argsort()]
 

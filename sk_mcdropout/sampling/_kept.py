@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-__all__ = ["Kept", "large_buffers", "set_mode"]
+__all__ = ["OF_TORCH", "Kept", "large_buffers", "set_mode"]
 
 _CONTAINERS = (list, dict, set, deque)
 _KINDS = frozenset(_CONTAINERS)
 _PLAIN = frozenset((bool, int, float, str, tuple, type(None)))  # have nothing to be put back
 
 # Attributes of every module. A pass changes none of them but its parts.
-_TORCH = frozenset(vars(nn.Module()))
+OF_TORCH = frozenset(vars(nn.Module()))
 
 # Larger tensors are not copied: what a pass writes into them stays.
 _MOST_BYTES = 2**20
@@ -47,7 +47,7 @@ class Kept:
         self.all = vars(part).copy()
         self.dicts = [(d, d.copy()) for d in (part._parameters, part._modules, part._buffers)]
         for name, value in (*self.all.items(), *part._buffers.items()):
-            if type(value) not in _PLAIN and name not in _TORCH:
+            if type(value) not in _PLAIN and name not in OF_TORCH:
                 self._keep(value)
 
     def _keep(self, value: Any) -> None:
@@ -111,9 +111,9 @@ def set_mode(part: nn.Module, training: bool) -> None:
 def _set_attributes(now: dict[str, Any], former: dict[str, Any]) -> None:
     """Give a module its former attributes beside those that every module has."""
     for name, value in former.items():
-        if name not in _TORCH and now.get(name, now) is not value:
+        if name not in OF_TORCH and now.get(name, now) is not value:
             now[name] = value
-    for name in now.keys() - former.keys() - _TORCH:
+    for name in now.keys() - former.keys() - OF_TORCH:
         del now[name]
 
 

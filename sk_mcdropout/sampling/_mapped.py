@@ -29,14 +29,13 @@ class AskOnce(InterceptDropout):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Handle one torch function; torch calls this."""
-        if args and func.__name__ in _OF_ONE_TENSOR:
+        whole = takes_whole(func)
+        if args and (whole or func.__name__ in _OF_ONE_TENSOR):
             values = values_for_all(args[0])
             if values is not None:
-                if not torch.equal(values, values[:1].expand_as(values)):
+                if not whole and not torch.equal(values, values[:1].expand_as(values)):
                     raise UnlikeAnswers(values)
                 args = values[0], *args[1:]
-        elif args and takes_whole(func) and (values := values_for_all(args[0])) is not None:
-            args = values[0], *args[1:]
         return super().__torch_function__(func, types, args, kwargs)
 
 

@@ -280,7 +280,12 @@ def count_draws(masks: Masks) -> int:
 
 
 def draw_masks(
-    sites: Sequence[DropoutSite], n_draws: int, seed: int, device: torch.device, seeds: bool = False
+    sites: Sequence[DropoutSite],
+    n_draws: int,
+    seed: int,
+    device: torch.device,
+    seeds: bool = False,
+    first: int = 0,
 ) -> Masks:
     """Draw the masks of all dropout calls; small ones are cached.
 
@@ -292,7 +297,8 @@ def draw_masks(
         masks[SEEDS] = (torch.from_numpy(some),)
     for site in sites:
         small = n_draws * math.prod(site.mask_shape) <= _CACHED_SIZE
-        masks[site.call] = (_cached_mask if small else draw_mask)(site, n_draws, seed, device)
+        draw = _cached_mask if small else draw_mask
+        masks[site.call] = draw(site, n_draws, seed, device, first)
     return masks
 
 

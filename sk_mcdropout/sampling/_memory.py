@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ._eval_mode import parts_of
+from ._kept import OF_TORCH
 from ._numbers import n_registered
 from ._rows import map_tensors
 
@@ -96,7 +97,8 @@ def state_of(module: nn.Module) -> list[Any]:
     weights: list[Any] = []
     for part in parts_of(module):
         own = vars(part)
-        state += id(part), ref(part), getattr(type(part), "forward", None)
+        state += id(part), ref(part)
+        _add(getattr(type(part), "forward", None), state, seen)
         for name in own.keys() - _OF_TORCH:
             state.append(name)
             _add(own.get(name), state, seen)  # it may be gone, by another thread
@@ -134,7 +136,7 @@ def _is_zero(weight: Tensor | None) -> bool:
     return weight is None or not (is_lazy(weight) or weight.is_meta or bool(weight.any()))
 
 
-_OF_TORCH = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}
+_OF_TORCH = OF_TORCH | {"_compiled_call_impl"}
 _VALUES = frozenset(
     (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 )

@@ -70,7 +70,7 @@ def one_by_one(
     """
     before_each = draw_masks((), n_draws, seed, device, seeds)
     maps = not seeds and n_draws > 2 * _N_CHECKED
-    masks_of = lru_cache(maxsize=1)(partial(_masks_of_draws, seed, device))  # for alike parts
+    masks_of = lru_cache(maxsize=1)(partial(draw_masks, seed=seed, device=device))  # if alike
 
     def passes(some: list[Any], t: int) -> list[_OwnPass]:
         mask_of = cache(partial(_mask_of_draw, seed, device, t))
@@ -95,12 +95,6 @@ def one_by_one(
 
 def _mask_of_draw(seed: int, device: torch.device, t: int, site: DropoutSite) -> Mask:
     return tuple(part[0] for part in draw_mask(site, 1, seed, device, first=t))
-
-
-def _masks_of_draws(
-    seed: int, device: torch.device, sites: tuple[DropoutSite, ...], first: int, n_draws: int
-) -> Masks:
-    return {site.call: draw_mask(site, n_draws, seed, device, first=first) for site in sites}
 
 
 def _batched(parts: Iterable[Any], size: int) -> Iterator[list]:  # itertools has it from 3.12 on
@@ -156,7 +150,7 @@ def _mapped(
     try:
         parts = []
         for t in range(0, n_draws, at_once):
-            masks = masks_of(sites, t, min(at_once, n_draws - t))
+            masks = masks_of(sites, min(at_once, n_draws - t), first=t)
             parts.append(map_over_masks(forward, x, masks, lambda: PlannedCalls(sites, ())))
         draws = torch.cat(parts)
     except Exception:  # of whatever torch does not map

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._kept import OF_TORCH
 from ._modes import Mode
 from ._randomness import is_on_gpu
 
@@ -209,7 +210,7 @@ def _plain_vars(part: nn.Module) -> dict[str, Any]:
 
 
 # The mode, which is set before each pass, and torch's own attributes, which no pass changes.
-_NOT_KEPT = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
+_NOT_KEPT = OF_TORCH - {"_parameters", "_buffers", "_modules"}
 
 
 def _flat(value: Any) -> tuple[Any, Any]:
