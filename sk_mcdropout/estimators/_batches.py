@@ -10,7 +10,14 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from skorch.utils import multi_indexing
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+)
 
 __all__ = [
     "BatchDataset",
@@ -20,6 +27,8 @@ __all__ = [
     "batch_loader",
     "by_rows",
     "dense_chunks",
+    "some_rows",
+    "some_targets",
     "whole_of",
     "with_weights",
 ]
@@ -126,8 +135,6 @@ def batch_loader(dataset: Any, params: dict[str, Any]) -> BatchLoader:
     A sampler of the user's own orders the rows: they are not shuffled then.
     """
     params = dict(params)
-    if params["batch_size"] == -1:
-        params["batch_size"] = len(dataset)
     if "collate_fn" in params:
         dataset = by_rows(dataset)
     elif fetches_batches(dataset) and params["batch_size"] is not None:
@@ -172,6 +179,49 @@ def dense_chunks(X: Any) -> Iterator[Tensor]:
     at_once = max(1, _FETCHED // max(1, X.shape[1] * X.dtype.itemsize))
     for start in range(0, X.shape[0], at_once):
         yield torch.from_numpy(X[start : start + at_once].toarray())
+
+
+def some_rows(dataset: Any) -> tuple[Tensor | None, np.ndarray | slice]:
+    """Return rows of a table, evenly spaced, all of them but of a large one.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The rows, those of a table in a `BatchDataset` or a subset of one; others have a length.
+
+    Returns
+    -------
+    X : Tensor of shape (n_rows, n_features) or None
+        The rows, 32 MiB of them at most; None where nobody knows what they are.
+    rows : ndarray or slice
+        Their places in the dataset.
+    """
+    if isinstance(dataset, IterableDataset):
+        return None, slice(0)
+    whole = whole_of(dataset)
+    if not isinstance(whole, BatchDataset):
+        rows = _evenly_spaced(len(dataset), _FEW)
+        return torch.stack([torch.as_tensor(dataset[row][0]).flatten() for row in rows]), rows
+    if len(np.shape(whole.X)) != 2:
+        return None, slice(0)
+    rows = _evenly_spaced(len(dataset), max(1, _FETCHED // max(1, 8 * whole.X.shape[1])))
+    return whole.__getitems__(_unwrap(dataset, rows)[1])[0], rows
+
+
+def some_targets(dataset: Any) -> np.ndarray | None:
+    """Return targets of a dataset of the user's, of rows that are evenly spaced."""
+    if isinstance(dataset, IterableDataset) or fetches_batches(dataset):
+        return None
+    rows = _evenly_spaced(len(dataset), _FEW)
+    return np.stack([np.asarray(dataset[row][1], dtype=np.float64) for row in rows])
+
+
+# Rows of a dataset of the user's, fetched one by one, that tell what the columns are like.
+_FEW = 1_000
+
+
+def _evenly_spaced(n_rows: int, most: int) -> np.ndarray:
+    return np.linspace(0, n_rows - 1, min(n_rows, most)).astype(int)
 
 
 def _as_tensors(data: Any) -> Any:

@@ -50,6 +50,7 @@ class DrawingNet(NeuralNet):
     random_state: Any
     seed_: int
     _check_params: Callable[..., None]
+    _rows_of_a_batch: Callable[[], int]
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -70,9 +71,11 @@ class DrawingNet(NeuralNet):
         iterator = getattr(self, prefix)
         if isinstance(dataset, OneBatch):
             return [(dataset.X, None)]
+        params = {"batch_size": self._rows_of_a_batch(), **self.get_params_for(prefix)}
+        if params["batch_size"] == -1:
+            params["batch_size"] = len(dataset)
         if iterator is not DataLoader:
-            return super().get_iterator(by_rows(dataset), training)
-        params = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
+            return iterator(by_rows(dataset), **params)
         if not training:
             params.setdefault("generator", torch.Generator())
         return batch_loader(dataset, params)

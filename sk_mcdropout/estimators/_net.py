@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
-from sk_mcdropout.nn import MLP, regularised_parameters, set_rates
+from sk_mcdropout.nn import regularised_parameters, set_rates
 from sk_mcdropout.sampling import alone_with, find_prediction, first_rows
 
-from ._drawing import DrawingNet
 from ._endings import check_finite, is_early_stop, state_of
 from ._parameters import check_components
 from ._refit import forget_warnings, note, warn_of_changes
 from ._settable import SettableNet
+from ._training import TrainingNet
 from ._validation import (
     TABLE,
     cast,
@@ -46,7 +46,7 @@ class FalseOnceMade:
         return False
 
 
-class MCDropoutNet(SettableNet, DrawingNet):
+class MCDropoutNet(SettableNet, TrainingNet):
     """Base class: fit like scikit-learn, train like skorch, and draw with dropout on."""
 
     _parameter_constraints: dict[str, Any] = {}
@@ -165,6 +165,7 @@ class MCDropoutNet(SettableNet, DrawingNet):
             for name in ("history_", "n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
         X, y = self._check_training_data(X, y, start, sample_weight)
+        self._choose_length(X)
         if start:
             self._learn_widths(X)
             self.initialize()
@@ -206,7 +207,7 @@ class MCDropoutNet(SettableNet, DrawingNet):
         """
         gradients = torch.is_grad_enabled()
         try:
-            return super().fit_loop(X, y, epochs, **params)
+            return super().fit_loop(X, y, self._n_epochs_of(X, epochs), **params)
         except KeyboardInterrupt as interrupt:
             torch.set_grad_enabled(gradients)  # which torch's steps switch off for a while
             self._interrupted = not is_early_stop(interrupt)
@@ -250,7 +251,7 @@ class MCDropoutNet(SettableNet, DrawingNet):
     def initialize_module(self):
         """Make the module: fill in the widths of the default net and the rate of dropout."""
         module, params = self.module, self.get_params_for("module")
-        if isinstance(module, type) and issubclass(module, MLP):
+        if self._is_default_net():
             params = {**self._widths(), **params}
             if "n_features" not in params:
                 raise ValueError(
@@ -259,6 +260,7 @@ class MCDropoutNet(SettableNet, DrawingNet):
                 )
         self.module_ = self.initialized_instance(module, params)
         self._set_dropout()
+        self._normalize_inputs()
         return self
 
     def _set_dropout(self) -> None:
@@ -272,7 +274,7 @@ class MCDropoutNet(SettableNet, DrawingNet):
 
     def _learn_widths(self, X: Any) -> None:
         """Learn from a tensor or a dataset what the default net must know; refuse images."""
-        if not isinstance(self.module, type) or not issubclass(self.module, MLP):
+        if not self._is_default_net():
             return
         shape = np.shape(X) if isinstance(X, np.ndarray | Tensor) else ()
         if isinstance(X, Tensor) and X.ndim > 1:

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from sk_mcdropout.sampling import first_rows, forked_generators
 
+from ._callbacks import EarlyEnd
+
 __all__ = [
     "check_arguments",
     "check_components",
@@ -50,12 +52,11 @@ _MEANT = {
     "optimizer": ["solver", "optim"],
     "criterion": ["loss", "loss_fn", "loss_function"],
     "iterator_train__shuffle": ["shuffle"],
-    "train_split=skorch.dataset.ValidSplit(0.1)": [
-        *("validation_fraction", "validation_split", "val_split", "valid_split"),
+    "lr_schedule": ["lr_scheduler", "schedule", "scheduler"],
+    "validation_fraction` with `early_stopping=True": [
+        *("validation_split", "val_split", "valid_split", "validation_size"),
     ],
-    "callbacks=[skorch.callbacks.EarlyStopping()]` with a `train_split": [
-        *("early_stopping", "n_iter_no_change", "patience", "tol"),
-    ],
+    "n_iter_no_change": ["patience", "early_stopping_rounds"],
     "noise": ["noise_std", "sigma", "aleatoric"],
 }
 _MEANT_BY = {name: meant for meant, names in _MEANT.items() for name in names}
@@ -179,7 +180,7 @@ def check_monitors(net: Any) -> None:
     """Refuse callbacks that watch the validation loss of a net without validation rows."""
     for name, callback in net.callbacks_:
         monitor = getattr(callback, "monitor", None)
-        if monitor in ("valid_loss", "valid_loss_best"):
+        if not isinstance(callback, EarlyEnd) and monitor in ("valid_loss", "valid_loss_best"):
             best = monitor.removeprefix("valid_loss")
             raise ValueError(
                 f"`train_split` must be given for {type(callback).__name__} ({name!r}), which "
@@ -201,7 +202,7 @@ def check_last_batch(net: Any, n_rows: int, inputs: Callable[[], Any]) -> None:
     inputs : callable
         Returns some of the rows, as the module takes them.
     """
-    params = {"batch_size": net.batch_size, **net.get_params_for("iterator_train")}
+    params = {"batch_size": net.batch_size_, **net.get_params_for("iterator_train")}
     size = params["batch_size"]
     size = n_rows if size == -1 else size
     usual = net.iterator_train is DataLoader and "batch_sampler" not in params
@@ -215,7 +216,7 @@ def check_last_batch(net: Any, n_rows: int, inputs: Callable[[], Any]) -> None:
     better = next(other for other in range(size + 1, n_rows + 3) if n_rows % other != 1)
     raise ValueError(
         "each batch must have two rows or more for a net with batch normalisation. Got a last "
-        f"batch of 1 row: {n_rows} rows of training, and `batch_size={net.batch_size!r}`. Write "
+        f"batch of 1 row: {n_rows} rows of training, and `batch_size={net.batch_size_!r}`. Write "
         f"{advice}`batch_size={better}`."
     )
 

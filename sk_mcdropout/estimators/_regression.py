@@ -5,6 +5,7 @@ from numbers import Real
 
 import numpy as np
 import torch
+from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from sk_mcdropout.nn import (
     regularisation,
 )
 
-from ._batches import BatchDataset, whole_of
+from ._batches import BatchDataset, some_targets, whole_of
 from ._net import MCDropoutNet
 from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._refit import note
@@ -37,13 +38,21 @@ from ._weights import (
     mean_weight,
     training_weights,
     weighted_loss,
+    weights_of,
     weights_of_batch,
 )
 
 __all__ = ["RegressionNet"]
 
 # What is known of the rows while fitting, and forgotten after.
-_WHILE_FITTING = ("_held_out", "_n_rows", "_weights", "_mean_weights", "_weights_were_read")
+_WHILE_FITTING = (
+    "_held_out",
+    "_n_rows",
+    "_spread",
+    "_weights",
+    "_mean_weights",
+    "_weights_were_read",
+)
 
 
 class RegressionNet(MCDropoutNet):
@@ -77,13 +86,15 @@ class RegressionNet(MCDropoutNet):
             scaled = target if self.normalize_y else None
             self.y_mean_, self.y_scale_ = mean_and_scale(scaled, weights)
             note(self, "normalize_y")
+        if target is not None:
+            self._learn_spread(target, weights)
         return X, y if target is None else target
 
     def _before_training(self, X, y, start, fit_params):
         if "_weights" in self.__dict__:
             check_can_weigh(self)
         super()._before_training(X, y, start, fit_params)
-        if self.train_split is None:
+        if not self._splits_rows():
             check_monitors(self)
             self._check_batches(X, y, n_training_rows(X))
 
@@ -105,16 +116,25 @@ class RegressionNet(MCDropoutNet):
             The rows to train on and those held out, None if there are none.
         """
         train, valid = super().get_split_datasets(X, y, **fit_params)
-        if self.train_split is not None:
+        if self._splits_rows():
             self._check_batches(X, y, n_training_rows(train))
         self._standardise_batches(train)
         if "_weights" in self.__dict__:
             give_weights(train, self.__dict__["_weights"])
             means = {True: mean_weight(train), False: mean_weight(valid)}
             self.__dict__["_mean_weights"] = means
+        self._fit_inputs(train, weights_of(train))
+        if "_spread" not in vars(self) and self._is_default_net():
+            self._learn_spread(some_targets(train))
         if self.learned_rates_:
             self.__dict__["_n_rows"] = count_weighted(train)
         return train, valid
+
+    def _learn_spread(self, y, weights=None):
+        """Learn the standard deviation of the target, in the units that it is trained in."""
+        spread = mean_and_scale(y, weights)[1]
+        if y is not None and np.shape(self.y_scale_) in ((), spread.shape):
+            self.__dict__["_spread"] = spread / self.y_scale_
 
     def _standardise_batches(self, dataset):
         """Let the `BatchDataset` that a dataset is, or is a subset of, standardise its target."""
@@ -196,6 +216,22 @@ class RegressionNet(MCDropoutNet):
         if known is not None and y._version == 0:  # a callback may have written into y
             return known
         return standardise(y, self.y_mean_, self.y_scale_)
+
+    def _decays_by_noise(self):
+        if "_spread" not in self.__dict__ or getattr(self, "heteroscedastic_", False):
+            return False
+        kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
+        return super()._decays_by_noise() and issubclass(kind, ELEMENTWISE)
+
+    def _relative_error(self, batch, y_pred):
+        """Return the squared error of a batch that was trained on, in variances of the target."""
+        spread = self.__dict__["_spread"]
+        plain = self.criterion is nn.MSELoss and "criterion__reduction" not in vars(self)
+        if plain and (spread == 1).all() and "_n_rows" not in vars(self):
+            return self.history[-1]["batches"][-1]["train_loss"]
+        y = self._standardised(to_tensor(unpack_data(batch)[1], device=self.device))
+        error = (y.reshape(y_pred.shape) - y_pred.detach()).reshape(len(y), -1)
+        return float(((error / torch.as_tensor(spread).to(error)) ** 2).mean())
 
     def _check_output(self, output, y):
         if isinstance(y, np.ndarray) and isinstance(output, Tensor):

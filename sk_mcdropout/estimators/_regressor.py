@@ -44,9 +44,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     ----------
     module : class or instance of torch.nn.Module, default=MLP
         The net. The default one learns its widths from the data; its other arguments are given
-        as ``module__hidden``, ``module__activation`` and ``module__dropout``, a rate or
-        ``"concrete"`` for rates that are learned. The regularisation of a `ConcreteDropout` in any
-        net is added to the loss in training.
+        as ``module__hidden``, ``module__activation``, ``module__embedding`` and
+        ``module__dropout``, a rate or ``"concrete"`` for rates that are learned. The
+        regularisation of a `ConcreteDropout` in any net is added to the loss in training.
     n_draws : int, default=100
         Number of Monte-Carlo draws.
     dropout : float, default=None
@@ -71,6 +71,11 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         trained by `BetaNLLLoss`, with ``criterion__beta``, unless you give a criterion. On small
         data it tells too little noise, and must be calibrated, by `calibrate`. None has no noise:
         the standard deviation is the spread of the draws, and intervals are those of the mean.
+    normalize_X : bool or "auto", default='auto'
+        Whether the net begins with a layer that scales the columns of a table, by the medians and
+        quartiles of the rows to train on: `RobustScale`. ``"auto"`` does so for the default net,
+        True for one of your own, too. What an ``IterableDataset`` holds is not known, and not
+        scaled.
     normalize_y : bool, default=True
         Whether to train on a target of mean 0 and standard deviation 1. Answers are in the
         units of y; losses in ``history`` are those of training. The target of a ``Dataset`` is
@@ -81,15 +86,30 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     criterion : class or instance of torch.nn.Module, default=MSELoss
         The loss.
     optimizer : class, default=AdamW
-        The optimizer; its fused step is used where torch has one, unless ``optimizer__fused``,
-        ``optimizer__foreach``, ``optimizer__capturable`` or ``optimizer__differentiable`` is
-        given.
+        The optimizer. Unless you give ``optimizer__weight_decay``, the weights of the default net
+        decay the faster the noisier the target looks in training: not at all where the net learns
+        it well, up to 3 times the learning rate a step where it does not. Its fused step is used
+        where torch has one, unless ``optimizer__fused``, ``optimizer__foreach``,
+        ``optimizer__capturable`` or ``optimizer__differentiable`` is given.
     lr : float, default=0.005
         Learning rate.
-    max_epochs : int, default=200
-        Number of passes through the training data.
-    batch_size : int, default=128
-        Number of rows in a step of training, -1 for all. Predictions of tables choose their own.
+    lr_schedule : {"cosine"} or None, default='cosine'
+        How the learning rate changes. ``"cosine"`` lets it fall to 0 along half a cosine, step by
+        step, over the epochs of a training [2]_; None leaves it constant. A ``LRScheduler`` among
+        `callbacks` takes its place.
+    max_epochs : int or "auto", default='auto'
+        Number of passes through the training data. ``"auto"`` makes about 4,000 steps, in 10
+        epochs at least and 1,000 at most; 10 epochs where the number of rows is not known.
+    batch_size : int or "auto", default='auto'
+        Number of rows in a step of training, -1 for all. ``"auto"`` takes an eighth of the rows,
+        to a power of two, 32 at least and 256 at most. Predictions of tables choose their own.
+    early_stopping : bool, default=False
+        Whether to hold out some rows, to stop when their loss no longer improves, and to take the
+        weights that were best for them.
+    validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` holds out, where there is no ``train_split``.
+    n_iter_no_change : int, default=10
+        Number of epochs without improvement after which `early_stopping` stops.
     iterator_train__shuffle : bool, default=True
         Whether to shuffle the rows in each epoch.
     dataset : class, default=BatchDataset
@@ -132,6 +152,8 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         The dropouts that are on while drawing; printed, a table of them.
     seed_ : int
         Seed of the draws.
+    max_epochs_, batch_size_ : int
+        The number of epochs and of rows in a step, chosen or given.
     learned_rates_ : dict
         The rate of each `ConcreteDropout`, by its path.
     y_mean_, y_scale_ : ndarray of shape () or (n_targets,)
@@ -153,6 +175,8 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     ----------
     .. [1] Gal & Ghahramani (2016), "Dropout as a Bayesian approximation: representing model
        uncertainty in deep learning", ICML.
+    .. [2] Loshchilov & Hutter (2017), "SGDR: stochastic gradient descent with warm restarts",
+       ICLR.
 
     Examples
     --------
@@ -177,11 +201,16 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             StrOptions({"estimate", "heteroscedastic"}),
             None,
         ],
+        "normalize_X": ["boolean", StrOptions({"auto"})],
         "normalize_y": ["boolean"],
         "random_state": ["random_state"],
         "lr": [Interval(Real, 0, None, closed="left"), Tensor],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, -1, None, closed="left")],
+        "lr_schedule": [StrOptions({"cosine"}), None],
+        "max_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, -1, None, closed="left"), StrOptions({"auto"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
     }
 
@@ -195,13 +224,18 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         output=None,
         variational_rnn=False,
         noise=None,
+        normalize_X="auto",
         normalize_y=True,
         random_state=None,
         criterion=nn.MSELoss,
         optimizer=torch.optim.AdamW,
         lr=0.005,
-        max_epochs=200,
-        batch_size=128,
+        lr_schedule="cosine",
+        max_epochs="auto",
+        batch_size="auto",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
         iterator_train__shuffle=True,
         dataset=BatchDataset,
         train_split=None,
@@ -244,8 +278,13 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         self.output = output
         self.variational_rnn = variational_rnn
         self.noise = noise
+        self.normalize_X = normalize_X
         self.normalize_y = normalize_y
         self.random_state = random_state
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.iterator_train__shuffle = iterator_train__shuffle
 
     def __sklearn_tags__(self):
@@ -289,7 +328,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             )
 
     def _needs_folds(self):
-        return self.noise == "estimate" and self.train_split is None
+        return self.noise == "estimate" and not self._splits_rows()
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Split the data as skorch does, and note what is held out until the fit has ended."""

@@ -143,7 +143,7 @@ def check_can_weigh(net: Any) -> None:
         )
     if not (isinstance(net.dataset, type) and issubclass(net.dataset, BatchDataset)):
         raise _lost("dataset", net.dataset)
-    for name in ("iterator_train", "iterator_valid")[: 1 + bool(net.train_split)]:
+    for name in ("iterator_train", "iterator_valid")[: 1 + net._splits_rows()]:
         if getattr(net, name) is not DataLoader:
             raise _lost(name, getattr(net, name))
         if "collate_fn" in (params := net.get_params_for(name)):

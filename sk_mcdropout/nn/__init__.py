@@ -1,6 +1,7 @@
 """Nets, layers and losses for torch alone.
 
 - `MLP`: the default net, fully connected with a dropout after each hidden layer
+- `RobustScale` and `PeriodicEmbedding`: what it does to the columns of a table first
 - `set_rates`: set the rate of all dropouts of a module
 - `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
   `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
@@ -13,6 +14,7 @@
 
 from ._compiled import uncompiled
 from ._concrete import ConcreteDropout, learned_rates, regularisation, regularised_parameters
+from ._inputs import PeriodicEmbedding, RobustScale
 from ._losses import BetaNLLLoss, mean_and_log_variance, nll_scale
 from ._mlp import MLP, set_rates
 
@@ -20,6 +22,8 @@ __all__ = [
     "MLP",
     "BetaNLLLoss",
     "ConcreteDropout",
+    "PeriodicEmbedding",
+    "RobustScale",
     "learned_rates",
     "mean_and_log_variance",
     "nll_scale",

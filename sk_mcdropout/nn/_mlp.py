@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from ._concrete import ConcreteDropout
+from ._inputs import PeriodicEmbedding, RobustScale
 
 __all__ = ["MLP", "set_rates"]
 
@@ -37,13 +39,26 @@ class MLP(nn.Module):
     dropout : float or "concrete"
         Rate of the dropouts, in [0, 1]; or rates that are learned, one for each hidden layer, by
         `ConcreteDropout`.
+    embedding : "periodic" or None
+        What the first layer gets: with ``"periodic"`` each column and numbers that depend on it by
+        waves, by `PeriodicEmbedding`, for columns of a common scale; with None the columns.
+    normalize_X : bool
+        Whether a `RobustScale` scales the columns first.
+
+    Attributes
+    ----------
+    scale, embedding : nn.Module
+        What is done to the columns first. `fit` fits them, as the estimators do.
+    layers : nn.Sequential
+        The layers.
 
     Raises
     ------
     TypeError
         If ``hidden`` is no sequence, a width is no integer, or ``activation`` makes no module.
     ValueError
-        If a width is not positive or the rate is outside [0, 1] and not "concrete".
+        If a width is not positive, the rate is outside [0, 1] and not "concrete", or there is no
+        such embedding.
 
     Examples
     --------
@@ -61,10 +76,16 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (100, 100),
         activation: Callable[[], nn.Module] = nn.ReLU,
         dropout: float | str = 0.05,
+        embedding: str | None = "periodic",
+        normalize_X: bool = False,
     ) -> None:
         super().__init__()
         widths = _widths(n_features, hidden, n_outputs)
         learned = _is_learned(dropout)
+        self.n_features = n_features
+        self.scale = RobustScale(n_features) if normalize_X else nn.Identity()
+        self.embedding, n_inputs = _embedding(embedding, n_features)
+        widths = (n_inputs, *widths[1:])
         layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
         for before, after in pairwise(widths[1:]):
             layer = nn.Linear(before, after)
@@ -91,16 +112,59 @@ class MLP(nn.Module):
             If the last axis has another width than the net.
         """
         try:
-            return self.layers(X)
-        except RuntimeError as error:
+            return self.layers(self.embedding(self.scale(X)))
+        except (RuntimeError, IndexError) as error:
             first = self.layers[0]
-            if not isinstance(first, nn.Linear) or X.shape[-1:] == (first.in_features,):
+            plain = isinstance(self.embedding, nn.Identity) and isinstance(first, nn.Linear)
+            width = first.in_features if plain else self.n_features  # of a layer that was exchanged
+            if X.shape[-1:] == (width,):
                 raise
             raise ValueError(
-                f"the input of MLP must have {first.in_features} features on its last axis. Got "
+                f"the input of MLP must have {width} features on its last axis. Got "
                 f"the shape {tuple(X.shape)}. Flatten images and sequences, as "
                 "`X.reshape(len(X), -1)` does, or give a `module` made for them."
             ) from error
+
+    @property
+    def fitted(self) -> bool:
+        """Whether what is done to the columns first was fitted, or needs no fit."""
+        return all(bool(getattr(part, "fitted", True)) for part in (self.scale, self.embedding))
+
+    @torch.no_grad()
+    def fit(self, X: Tensor, weights: Tensor | None = None) -> Self:
+        """Fit what is done to the columns first: their scale, and the range of their waves.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Rows.
+        weights : Tensor of shape (n_samples,), optional
+            Weights of the rows, at least 0; a row of weight 2 counts as two rows.
+
+        Returns
+        -------
+        MLP
+            This module.
+        """
+        if isinstance(self.scale, RobustScale):
+            self.scale.fit(X, weights)
+        if isinstance(self.embedding, PeriodicEmbedding):
+            counted = X if weights is None else X[weights.to(X.device) > 0]
+            self.embedding.fit(self.scale(counted.to(self.embedding.weight)))
+        return self
+
+
+def _embedding(kind: Any, n_features: int) -> tuple[nn.Module, int]:
+    """Return what is done to the columns, and the number of columns after that."""
+    if kind is None:
+        return nn.Identity(), n_features
+    if not isinstance(kind, str) or kind != "periodic":
+        raise ValueError(
+            f"`embedding` must be 'periodic' or None. Got {kind!r}. Give None for a net whose "
+            "first layer gets the columns as they are."
+        )
+    waves = PeriodicEmbedding(n_features)
+    return waves, n_features + waves.bias.numel()
 
 
 def _widths(n_features: Any, hidden: Any, n_outputs: Any) -> tuple[int, ...]:

@@ -237,7 +237,7 @@ BAD_PARAMS = [
     ("normalize_y", "yes", "Got 'yes'"),
     ("random_state", "seed", "Got 'seed'"),
     ("random_state", -1, r"Got -1"),
-    ("max_epochs", -1, r"range \[0, inf\). Got -1"),
+    ("max_epochs", -1, r"range \[0, inf\) or a str among {'auto'}. Got -1"),
     ("batch_size", 0.5, "Got 0.5"),
     ("lr", -0.1, "Got -0.1"),
     ("module", 3, "Got 3"),

@@ -21,6 +21,9 @@ TRUSTED = {
     "builtins.print",
     "functools.partial",
     "sk_mcdropout.estimators._batches.BatchDataset",
+    "sk_mcdropout.estimators._callbacks.CosineSchedule",
+    "sk_mcdropout.estimators._callbacks.DecayByNoise",
+    "sk_mcdropout.estimators._callbacks.EarlyEnd",
     "sk_mcdropout.estimators._regressor.MCDropoutRegressor",
     "sk_mcdropout.nn._mlp.MLP",
     "sk_mcdropout.sampling._masks.DropoutSite",
@@ -31,6 +34,7 @@ TRUSTED = {
     "skorch.setter.optimizer_setter",
     "torch.nn.modules.loss.MSELoss",
     "torch.optim.adamw.AdamW",
+    "torch.optim.lr_scheduler.LambdaLR",
     "torch.utils.data.dataloader.DataLoader",
 }
 

@@ -58,6 +58,7 @@ class Accelerator:
 
     device_placement = True
     is_main_process = True
+    optimizer_step_was_skipped = False
     print = staticmethod(print)
 
     def __init__(self):

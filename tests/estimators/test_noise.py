@@ -147,8 +147,10 @@ def test_the_net_learns_where_the_noise_is():
     noise = np.where(X[:, 0] > 0, 4.0, 1.0)
     y = 50 + rng.normal(size=2000) * noise
     net = small_net(noise="heteroscedastic", max_epochs=30, module__dropout=0.02).fit(X, y)
-    _, _, aleatoric = net.predict_decomposed(np.array([[-0.5], [0.5]]))
-    assert_allclose(aleatoric, [1, 4], rtol=0.15)  # 1,000 rows each tell a std to 2 %
+    places = np.linspace(0.1, 0.9, 9)
+    _, _, aleatoric = net.predict_decomposed(np.concatenate([-places, places])[:, None])
+    # 1,000 rows on each side tell a std to 2 %, and those near a place less.
+    assert_allclose(aleatoric.reshape(2, 9).mean(axis=1), [1, 4], rtol=0.15)
     assert net.module_.layers[-1].out_features == 2
 
 
@@ -158,7 +160,9 @@ def test_several_targets_have_their_means_first(data):
     net = small_net(noise="heteroscedastic", max_epochs=40).fit(X, both)
     assert r2_score(both, net.predict(X)) > 0.8
     mean, log_variance = mean_and_log_variance(torch.tensor(_outputs(net, X)))
-    assert_allclose(net.y_mean_ + net.y_scale_ * mean.numpy(), net.predict(X), rtol=0.2)
+    # The pass without dropout is near the mean of the draws.
+    means = net.y_mean_ + net.y_scale_ * mean.numpy()
+    assert_allclose(means, net.predict(X), atol=0.1 * net.y_scale_.max())
     noise = net.y_scale_ * np.exp(0.5 * log_variance.numpy())
     assert_allclose(net.predict_decomposed(X)[2], noise, rtol=0.5)
 

@@ -118,7 +118,7 @@ def test_rows_of_all_tables_have_weights(form):
 
 def test_the_mean_gradient_of_small_batches_is_that_of_all_rows():
     # Training on batches of one row with a rate of nearly 0 adds the gradients up.
-    params = {"optimizer": torch.optim.SGD, "lr": 1e-7, "max_epochs": 1}
+    params = {"optimizer": torch.optim.SGD, "lr": 1e-7, "max_epochs": 1, "lr_schedule": None}
     start = plain_net(**{**params, "lr": 0.0}).fit(X, y, sample_weight=w)
     steps = []
     for batch_size, lr in ((1, 1e-7), (10, 1e-6), (-1, 4e-6)):

@@ -37,7 +37,7 @@ class Attending(nn.Module):
 
 
 def test_the_mlp_is_the_formula(x):
-    net = MLP(3, 2, hidden=(5, 4), activation=nn.Tanh, dropout=0.5).eval()
+    net = MLP(3, 2, hidden=(5, 4), activation=nn.Tanh, dropout=0.5, embedding=None).eval()
     (A, a), (B, b), (C, c) = ((layer.weight, layer.bias) for layer in net.layers[::3])
     expected = torch.tanh(torch.tanh(x @ A.T + a) @ B.T + b) @ C.T + c
     torch.testing.assert_close(net(x), expected)
@@ -62,9 +62,8 @@ def test_each_hidden_layer_has_an_activation_of_its_own(activation):
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_the_bounds_of_the_rate_are_allowed(x, rate):
-    torch.testing.assert_close(
-        MLP(3, hidden=(5,), dropout=rate)(x).std().item() > 0, rate == 0, msg="all units dropped"
-    )
+    answers = MLP(3, hidden=(5,), dropout=rate)(x).unique()
+    assert (len(answers) > 1) == (rate == 0)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
@@ -159,7 +158,7 @@ def test_axes_before_the_last_are_kept(shape):
 
 
 def test_a_first_layer_that_was_exchanged_has_its_own_width(x):
-    net = MLP(5, hidden=(4,))
+    net = MLP(5, hidden=(4,), embedding=None)
     net.layers[0] = nn.Linear(3, 4)
     assert net(x).shape == (10, 1)
 
@@ -190,7 +189,7 @@ def test_the_default_net_learns_its_widths_from_the_data(n_features, shape):
     net = MCDropoutRegressor(max_epochs=1, module__hidden=(6,), module__dropout=0.3).fit(X, y)
     n_outputs = np.size(y[0])
     assert [tuple(layer.weight.shape) for layer in net.module_.layers[::3]] == [
-        (6, n_features),
+        (6, 4 * n_features),  # with three numbers beside each column
         (n_outputs, 6),
     ]
     assert (net.n_features_in_, net.n_outputs_) == (n_features, n_outputs)

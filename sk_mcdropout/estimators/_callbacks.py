@@ -1,0 +1,140 @@
+"""Callbacks that each net has: its learning rate, its decay of weights, and its early end."""
+
+import math
+from typing import Any
+
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
+
+__all__ = ["CosineSchedule", "DecayByNoise", "EarlyEnd"]
+
+
+class CosineSchedule(LRScheduler):
+    """Let the learning rate fall to 0 from the first step of training to the last.
+
+    It falls along half a cosine, whose length is the number of steps that are to come. The rates
+    of the optimizer are put back after training, so that more training begins with them. Where
+    nobody knows the number of batches, as in an ``IterableDataset``, it is that of the epochs
+    before, and the rate is constant in the first one.
+
+    It does so for a net whose ``lr_schedule`` is "cosine", unless there is another schedule among
+    the callbacks.
+
+    References
+    ----------
+    Loshchilov & Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", ICLR, eq. 5.
+    """
+
+    def __init__(self):
+        super().__init__(policy=LambdaLR, event_name=None, step_every="batch")
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Begin a cosine, of a length that is not known yet."""
+        self.step_, self.epoch_, self.n_steps_, self.lr_scheduler_ = 0, 0, math.inf, None
+        others = (part for _, part in net.callbacks_ if part is not self)
+        if net.lr_schedule == "cosine" and not any(isinstance(p, LRScheduler) for p in others):
+            self.lr_scheduler_ = LambdaLR(net.optimizer_, self._factor)
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Find out how many steps there are."""
+        if self.lr_scheduler_ is None:
+            return
+        so_far = self.step_ / self.epoch_ if self.epoch_ else math.inf
+        per_epoch = _n_batches(net, dataset_train) or so_far
+        self.n_steps_ = self.step_ + per_epoch * (net._n_epochs - self.epoch_)
+        self.epoch_ += 1
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Take a step along the cosine after each step of training."""
+        if self.lr_scheduler_ is not None:
+            super().on_batch_end(net, training, **kwargs)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Put the learning rates back."""
+        if self.lr_scheduler_ is None:
+            return
+        groups = net.optimizer_.param_groups
+        for group, lr in zip(groups, self.lr_scheduler_.base_lrs, strict=True):
+            group["lr"] = lr
+            group.pop("initial_lr", None)
+        self.lr_scheduler_ = None  # which knows the optimizer
+
+    def _factor(self, step: int) -> float:
+        self.step_ = step
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.n_steps_)))
+
+
+def _n_batches(net: Any, dataset: Any) -> int | None:
+    """Return the number of batches of an epoch, None where nobody knows."""
+    try:
+        return len(net.get_iterator(dataset, training=True))
+    except TypeError:
+        return None
+
+
+class DecayByNoise(Callback):
+    """Let the weights of the default net decay as fast as the noise of the target asks for.
+
+    With a normal prior the decay of weights is proportional to the variance of the noise and
+    inverse to the number of rows (Gal & Ghahramani, 2016, eq. 7). That variance is not known, and
+    the loss of training, which an unregularised net brings to 0, tells too little of it; so the
+    decay follows the square of the loss, v: a target that is learned well gets next to none, one
+    that is mostly noise as much as it needs. It is ``min(3, 150 v^2 / number of batches)``, with v
+    the mean of the last 50 losses or so, in variances of the target.
+
+    It does so for the default net with AdamW, a loss that compares its output with y number by
+    number, and no decay of the user's.
+    """
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Begin with the loss of a net that knows nothing."""
+        self.v_, self.groups_ = 1.0, None
+        self.usual_ = net.optimizer_.defaults.get("weight_decay")
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Find out how many batches there are, and first of all what is to decay."""
+        if self.groups_ is None:
+            groups = enumerate(net.optimizer_.param_groups if net._decays_by_noise() else [])
+            self.groups_ = [k for k, group in groups if group["weight_decay"] == self.usual_]
+        self.n_batches_ = _n_batches(net, dataset_train) or math.inf
+
+    def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
+        """Set the decay of the next step."""
+        if not self.groups_ or not training:
+            return
+        self.v_ += _RECENT * (net._relative_error(batch, y_pred) - self.v_)
+        self._set(net, min(_MOST_DECAY, _DECAY * self.v_**2 / self.n_batches_))
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Put the decays back."""
+        self._set(net, self.usual_)
+
+    def _set(self, net: Any, decay: float) -> None:
+        for k in self.groups_ or []:
+            net.optimizer_.param_groups[k]["weight_decay"] = decay
+
+
+# Chosen by the predictions of rows out of fold, see benchmarks/defaults.md.
+_RECENT, _DECAY, _MOST_DECAY = 0.02, 150.0, 3.0
+
+
+class EarlyEnd(EarlyStopping):
+    """End the training of a net with ``early_stopping``, and put its best weights back."""
+
+    def __init__(self):
+        super().__init__()
+
+    def on_train_begin(self, net, **kwargs):
+        """Begin to wait, as long as the net says."""
+        super().on_train_begin(net, **kwargs)
+        self.patience, self.load_best = net.n_iter_no_change, net.early_stopping
+
+    def on_epoch_end(self, net, **kwargs):
+        """Stop where the loss of the held-out rows has not improved for long."""
+        if net.early_stopping:
+            super().on_epoch_end(net, **kwargs)
+
+    def on_train_end(self, net, **kwargs):
+        """Put the best weights back."""
+        if net.early_stopping and net.history:
+            super().on_train_end(net, **kwargs)
