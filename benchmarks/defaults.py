@@ -57,9 +57,7 @@ STEPS = {
     "and decay: the default": {},
 }
 OTHERS = {
-    "default, `lr=0.0025`": {"lr": 0.0025},
     "default, `lr=0.01`": {"lr": 0.01},
-    "default, `dropout=0.02`": {"dropout": 0.02},
     "default, `dropout=0.1`": {"dropout": 0.1},
     "default, `early_stopping=True`": {"early_stopping": True},
 }

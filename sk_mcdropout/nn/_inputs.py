@@ -129,8 +129,8 @@ class PeriodicEmbedding(nn.Module):
 
     Each column x is joined by linear functions of ``cos(2 pi w x + b)``, with its own frequencies
     w, phases b and weights, all learned. Nets fit functions with steps and bends better with them.
-    Beyond the range that `fit` has seen, the waves stay what they are at its ends: else they would
-    go on as if they knew, and draws would meet again far from all data.
+    Beyond the range that `fit` has seen, they go on along their tangents: waves would go on as if
+    they knew, and draws would meet again far from all data.
 
     Parameters
     ----------
@@ -217,8 +217,11 @@ class PeriodicEmbedding(nn.Module):
         Tensor of shape (..., n_features * (1 + n_outputs))
             The inputs, and after them the numbers of the first column, of the second one, ...
         """
-        rows = X.reshape(-1, X.shape[-1]).clamp(self.lower, self.upper)
-        angles = torch.addcmul(self.phases, rows.unsqueeze(-1), 2 * math.pi * self.frequencies)
-        joined = torch.bmm(angles.cos().transpose(0, 1), self.weight).transpose(0, 1) + self.bias
+        rows, speeds = X.reshape(-1, X.shape[-1]), 2 * math.pi * self.frequencies
+        inside = rows.clamp(self.lower, self.upper)
+        angles = torch.addcmul(self.phases, inside.unsqueeze(-1), speeds)
+        beyond = (inside - rows).unsqueeze(-1) * speeds
+        waves = torch.addcmul(angles.cos(), angles.sin(), beyond)  # cos' is -sin
+        joined = torch.bmm(waves.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
         joined = joined.reshape(*X.shape[:-1], self.bias.numel())
         return torch.cat([X, joined], dim=-1)

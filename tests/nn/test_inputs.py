@@ -98,13 +98,17 @@ def test_the_embedding_is_the_formula():
         assert_allclose(answer, expected, rtol=1e-5)
 
 
-def test_beyond_the_range_that_was_seen_waves_stay_as_they_are_at_its_ends():
-    net = PeriodicEmbedding(1).fit(torch.tensor([[-1.0], [0.5], [2.0]]))
-    answers = net(torch.tensor([[-9.0], [-1.0], [2.0], [50.0]])).detach()
-    assert torch.equal(answers[:, 0], torch.tensor([-9.0, -1.0, 2.0, 50.0]))
-    assert torch.equal(answers[0, 1:], answers[1, 1:])
-    assert torch.equal(answers[3, 1:], answers[2, 1:])
-    assert not torch.equal(answers[1, 1:], answers[2, 1:])
+@pytest.mark.parametrize(("end", "far"), [(-1.0, -4.0), (2.0, 50.0)])
+def test_beyond_the_range_that_was_seen_waves_go_on_along_their_tangents(end, far):
+    net = PeriodicEmbedding(1, frequency_scale=0.5).double()
+    free = PeriodicEmbedding(1).double()
+    free.load_state_dict(net.state_dict())
+    net.fit(torch.tensor([[-1.0], [0.5], [2.0]]).double())
+    at = torch.tensor([[end]], dtype=torch.float64)
+    slopes = torch.autograd.functional.jacobian(lambda x: free(x)[0], at)[:, 0, 0]
+    expected = free(at) + (far - end) * slopes
+    torch.testing.assert_close(net(torch.full_like(at, far)), expected)
+    torch.testing.assert_close(net(at), free(at))
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 0.0])])
