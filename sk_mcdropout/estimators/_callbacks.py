@@ -6,7 +6,25 @@ from typing import Any
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["CosineSchedule", "DecayByNoise", "EarlyEnd"]
+__all__ = ["CosineSchedule", "DecayByNoise", "EarlyEnd", "cosine", "decay_for", "recent_error"]
+
+# Chosen by the predictions of rows out of fold, see benchmarks/defaults.md.
+_RECENT, _DECAY, _MOST_DECAY = 0.02, 150.0, 3.0
+
+
+def cosine(progress: float) -> float:
+    """Return the share of the learning rate after a share of the training."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def recent_error(before: Any, error: Any) -> Any:
+    """Return the mean of the errors of the last steps, after one more."""
+    return before + _RECENT * (error - before)
+
+
+def decay_for(error: float, n_batches: float) -> float:
+    """Return the decay of weights for an error in variances of the target."""
+    return min(_MOST_DECAY, _DECAY * error**2 / n_batches)
 
 
 class CosineSchedule(LRScheduler):
@@ -30,24 +48,24 @@ class CosineSchedule(LRScheduler):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Begin a cosine, of a length that is not known yet."""
-        self.step_, self.epoch_, self.n_steps_, self.lr_scheduler_ = 0, 0, math.inf, None
+        self.step_, self.epoch_, self.n_steps_, self.lr_scheduler_ = 0, -1, math.inf, None
         others = (part for _, part in net.callbacks_ if part is not self)
         if net.lr_schedule == "cosine" and not any(isinstance(p, LRScheduler) for p in others):
             self.lr_scheduler_ = LambdaLR(net.optimizer_, self._factor)
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Find out how many steps there are."""
-        if self.lr_scheduler_ is None:
-            return
-        so_far = self.step_ / self.epoch_ if self.epoch_ else math.inf
-        per_epoch = _n_batches(net, dataset_train) or so_far
-        self.n_steps_ = self.step_ + per_epoch * (net._n_epochs - self.epoch_)
+        """Note where the epoch begins."""
         self.epoch_ += 1
+        self.begin_ = self.step_
 
     def on_batch_end(self, net, training=False, **kwargs):
         """Take a step along the cosine after each step of training."""
-        if self.lr_scheduler_ is not None:
-            super().on_batch_end(net, training, **kwargs)
+        if self.lr_scheduler_ is None or not training:
+            return
+        so_far = self.begin_ / self.epoch_ if self.epoch_ else math.inf
+        per_epoch = net._n_batches or so_far
+        self.n_steps_ = self.begin_ + per_epoch * (net._n_epochs - self.epoch_)
+        super().on_batch_end(net, training, **kwargs)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Put the learning rates back."""
@@ -61,15 +79,7 @@ class CosineSchedule(LRScheduler):
 
     def _factor(self, step: int) -> float:
         self.step_ = step
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.n_steps_)))
-
-
-def _n_batches(net: Any, dataset: Any) -> int | None:
-    """Return the number of batches of an epoch, None where nobody knows."""
-    try:
-        return len(net.get_iterator(dataset, training=True))
-    except TypeError:
-        return None
+        return cosine(step / self.n_steps_)
 
 
 class DecayByNoise(Callback):
@@ -92,18 +102,17 @@ class DecayByNoise(Callback):
         self.usual_ = net.optimizer_.defaults.get("weight_decay")
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Find out how many batches there are, and first of all what is to decay."""
+        """Find out what is to decay."""
         if self.groups_ is None:
             groups = enumerate(net.optimizer_.param_groups if net._decays_by_noise() else [])
             self.groups_ = [k for k, group in groups if group["weight_decay"] == self.usual_]
-        self.n_batches_ = _n_batches(net, dataset_train) or math.inf
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
         """Set the decay of the next step."""
         if not self.groups_ or not training:
             return
-        self.v_ += _RECENT * (net._relative_error(batch, y_pred) - self.v_)
-        self._set(net, min(_MOST_DECAY, _DECAY * self.v_**2 / self.n_batches_))
+        self.v_ = recent_error(self.v_, net._relative_error(batch, y_pred))
+        self._set(net, decay_for(self.v_, net._n_batches or math.inf))
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Put the decays back."""
@@ -112,10 +121,6 @@ class DecayByNoise(Callback):
     def _set(self, net: Any, decay: float) -> None:
         for k in self.groups_ or []:
             net.optimizer_.param_groups[k]["weight_decay"] = decay
-
-
-# Chosen by the predictions of rows out of fold, see benchmarks/defaults.md.
-_RECENT, _DECAY, _MOST_DECAY = 0.02, 150.0, 3.0
 
 
 class EarlyEnd(EarlyStopping):

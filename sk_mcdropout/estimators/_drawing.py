@@ -52,6 +52,8 @@ class DrawingNet(NeuralNet):
     _check_params: Callable[..., None]
     _rows_of_a_batch: Callable[[], int]
 
+    _n_batches: int | None = None  # of an epoch of the training that goes on, where it is known
+
     def __getstate__(self):
         state = super().__getstate__()
         if "_plans" in state:
@@ -101,6 +103,8 @@ class DrawingNet(NeuralNet):
             with alone_with(*self._torch_modules()):
                 return step_fn(batch, **params)
 
+        if training:
+            self._n_batches = _length(iterator)
         super().run_single_epoch(iterator, training, prefix, step, **fit_params)
 
     def forward_iter(self, X, training=False, device="cpu"):
@@ -256,14 +260,24 @@ class DrawingNet(NeuralNet):
             and type(self).get_dataset is NeuralNet.get_dataset
         )
 
+    def _seed_for(self, *purpose: int) -> int:
+        return int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
+
     @contextmanager
     def _seeded(self, *purpose: int) -> Iterator[None]:
         """Seed torch for one purpose, and put its global generators back after."""
         if self.random_state is None:
             yield
             return
-        seed = int(np.random.SeedSequence([self.seed_, *purpose]).generate_state(1)[0])
+        seed = self._seed_for(*purpose)
         if self.device is not None and torch.device(self.device).type == "cuda":
             torch.cuda.init()
         with forked_generators(seed):
             yield
+
+
+def _length(iterator: Any) -> int | None:
+    try:
+        return len(iterator)
+    except TypeError:
+        return None

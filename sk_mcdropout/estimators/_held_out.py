@@ -8,6 +8,7 @@ from skorch.dataset import get_len
 from skorch.utils import is_dataset, multi_indexing
 from torch.utils.data import Subset
 
+from ._together import fit_together
 from ._weights import weights_of
 
 __all__ = ["Interrupted", "check_folds", "draws_by_folds", "draws_on"]
@@ -91,19 +92,25 @@ def draws_by_folds(net, X, y, fit_params, sample_weight=None):
         raise Interrupted("the training")
     folds = KFold(_N_FOLDS, shuffle=True, random_state=net.seed_ % 2**32)
     counted = np.arange(get_len(X)) if sample_weight is None else np.flatnonzero(sample_weight)
+    splits = [tuple(counted[part] for part in parts) for parts in folds.split(counted)]
+    learners = [
+        clone(net).set_params(noise=None, random_state=_seed(net, fold)) for fold in range(_N_FOLDS)
+    ]
+    given = [
+        {} if sample_weight is None else {"sample_weight": sample_weight[others]}
+        for others, _ in splits
+    ]
+    data = [(multi_indexing(X, others), y[others]) for others, _ in splits]
+    fit_together(learners, data, given, **fit_params)
     targets, draws, weights = [], [], []
-    for fold, parts in enumerate(folds.split(counted)):
-        others, rows = (counted[part] for part in parts)
-        learner = clone(net).set_params(noise=None, random_state=_seed(net, fold))
-        given = None if sample_weight is None else sample_weight[others]
-        learner.fit(multi_indexing(X, others), y[others], sample_weight=given, **fit_params)
+    for fold, (learner, (_, rows)) in enumerate(zip(learners, splits, strict=True)):
         if learner._interrupted:
             raise Interrupted(f"the training of fold {fold + 1} of {_N_FOLDS}")
-        rows = rows[: _MOST_ROWS // _N_FOLDS]
-        draws.append(torch.from_numpy(learner.draws(multi_indexing(X, rows))))
-        targets.append(torch.from_numpy(y[rows]).reshape(draws[-1].shape[1:]))
+        some = rows[: _MOST_ROWS // _N_FOLDS]
+        draws.append(torch.from_numpy(learner.draws(multi_indexing(X, some))))
+        targets.append(torch.from_numpy(y[some]).reshape(draws[-1].shape[1:]))
         if sample_weight is not None:
-            weights.append(torch.from_numpy(sample_weight[rows]))
+            weights.append(torch.from_numpy(sample_weight[some]))
     return torch.cat(targets), torch.cat(draws, dim=1), torch.cat(weights) if weights else None
 
 

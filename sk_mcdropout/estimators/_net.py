@@ -143,16 +143,20 @@ class MCDropoutNet(SettableNet, TrainingNet):
                 raise
         with self._seeded(1, len(self.history or [])):
             super().partial_fit(X, y, _routing_method=method, **fit_params)
-        with alone_with(*self._torch_modules()):
-            self._set_training(False)
         try:
-            check_finite(self.module_, self.history, self.callbacks_)
-            self._after_training(X, y, start, fit_params)
+            self._finish(X, y, start, fit_params)
         except ValueError:
             if start:
                 self._put_back(before, weights)
             raise
         return self
+
+    def _finish(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
+        """Do what is to be done after the steps of a training."""
+        with alone_with(*self._torch_modules()):
+            self._set_training(False)
+        check_finite(self.module_, self.history, self.callbacks_)
+        self._after_training(X, y, start, fit_params)
 
     def _prepare(
         self, X: Any, y: Any, start: bool, fit_params: dict[str, Any], sample_weight: Any

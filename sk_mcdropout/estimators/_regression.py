@@ -46,12 +46,8 @@ __all__ = ["RegressionNet"]
 
 # What is known of the rows while fitting, and forgotten after.
 _WHILE_FITTING = (
-    "_held_out",
-    "_n_rows",
-    "_spread",
-    "_weights",
-    "_mean_weights",
-    "_weights_were_read",
+    *("_held_out", "_spread", "_weights", "_mean_weights", "_weights_were_read"),
+    *("_n_batches", "_n_epochs", "_n_rows"),
 )
 
 
@@ -68,8 +64,11 @@ class RegressionNet(MCDropoutNet):
         try:
             return super()._fit(X, y, start, method, fit_params, sample_weight)
         finally:
-            for name in _WHILE_FITTING:
-                self.__dict__.pop(name, None)
+            self._forget_the_rows()
+
+    def _forget_the_rows(self):
+        for name in _WHILE_FITTING:
+            self.__dict__.pop(name, None)
 
     def _check_training_data(self, X, y, start, sample_weight=None):
         X, y = super()._check_training_data(X, y, start)

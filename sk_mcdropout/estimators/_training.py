@@ -50,6 +50,12 @@ class TrainingNet(DrawingNet):
             return getattr(self, "batch_size_", batch_size_for(None))
         return self.batch_size
 
+    def _generator_of_training(self) -> torch.Generator:
+        """Return a generator that draws what the global one draws in a training of this net."""
+        if self.random_state is None:
+            return torch.Generator().manual_seed(int(torch.randint(2**31 - 1, ())))
+        return torch.Generator().manual_seed(self._seed_for(1, 0))
+
     @property
     def _default_callbacks(self):
         return [

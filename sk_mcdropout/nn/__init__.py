@@ -2,6 +2,7 @@
 
 - `MLP`: the default net, fully connected with a dropout after each hidden layer
 - `RobustScale` and `PeriodicEmbedding`: what it does to the columns of a table first
+- `StackedMLP`: such nets, trained as one
 - `set_rates`: set the rate of all dropouts of a module
 - `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
   `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
@@ -17,6 +18,7 @@ from ._concrete import ConcreteDropout, learned_rates, regularisation, regularis
 from ._inputs import PeriodicEmbedding, RobustScale
 from ._losses import BetaNLLLoss, mean_and_log_variance, nll_scale
 from ._mlp import MLP, set_rates
+from ._stacked import StackedMLP
 
 __all__ = [
     "MLP",
@@ -24,6 +26,7 @@ __all__ = [
     "ConcreteDropout",
     "PeriodicEmbedding",
     "RobustScale",
+    "StackedMLP",
     "learned_rates",
     "mean_and_log_variance",
     "nll_scale",

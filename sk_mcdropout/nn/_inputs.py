@@ -109,10 +109,15 @@ class RobustScale(nn.Module):
         Tensor of shape (..., n_features)
             The scaled inputs.
         """
-        z = (X - self.center) * self.scale
-        inside = z.clamp(self.lower, self.upper)
-        tangent = (z - inside) / torch.sqrt(1 + (inside / _TAIL) ** 2)
-        return torch.asinh(inside / _TAIL) * _TAIL + tangent
+        return scale_columns(X, self.center, self.scale, self.lower, self.upper)
+
+
+def scale_columns(X: Tensor, center: Tensor, scale: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Scale columns as `RobustScale` does; shapes broadcast."""
+    z = (X - center) * scale
+    inside = z.clamp(lower, upper)
+    tangent = (z - inside) / torch.sqrt(1 + (inside / _TAIL) ** 2)
+    return torch.asinh(inside / _TAIL) * _TAIL + tangent
 
 
 def _quantiles(X: Tensor, weights: Tensor, levels: tuple[float, ...]) -> list[Tensor]:
@@ -217,11 +222,27 @@ class PeriodicEmbedding(nn.Module):
         Tensor of shape (..., n_features * (1 + n_outputs))
             The inputs, and after them the numbers of the first column, of the second one, ...
         """
-        rows, speeds = X.reshape(-1, X.shape[-1]), 2 * math.pi * self.frequencies
-        inside = rows.clamp(self.lower, self.upper)
-        angles = torch.addcmul(self.phases, inside.unsqueeze(-1), speeds)
-        beyond = (inside - rows).unsqueeze(-1) * speeds
-        waves = torch.addcmul(angles.cos(), angles.sin(), beyond)  # cos' is -sin
-        joined = torch.bmm(waves.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
-        joined = joined.reshape(*X.shape[:-1], self.bias.numel())
-        return torch.cat([X, joined], dim=-1)
+        rows, bounds = X.reshape(-1, X.shape[-1]), (self.lower, self.upper)
+        waves = waves_of(rows, *bounds, self.frequencies, self.phases)
+        joined = join_waves(rows, waves, self.weight, self.bias)
+        return joined.reshape(*X.shape[:-1], joined.shape[-1])
+
+
+def waves_of(
+    X: Tensor, lower: Tensor, upper: Tensor, frequencies: Tensor, phases: Tensor
+) -> Tensor:
+    """Compute the waves of rows, of shape (..., n_samples, n_features, n_frequencies).
+
+    Further axes in front of X, the bounds and the parameters broadcast.
+    """
+    speeds = 2 * math.pi * frequencies
+    inside = X.clamp(lower, upper)
+    angles = torch.addcmul(phases, inside.unsqueeze(-1), speeds)
+    beyond = (inside - X).unsqueeze(-1) * speeds
+    return torch.addcmul(angles.cos(), angles.sin(), beyond)  # cos' is -sin
+
+
+def join_waves(X: Tensor, waves: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Join rows by linear functions of the waves of each column."""
+    joined = torch.matmul(waves.transpose(-3, -2), weight).transpose(-3, -2) + bias
+    return torch.cat([X, joined.flatten(-2)], dim=-1)

@@ -1,0 +1,177 @@
+"""Estimators that are trained as one stack."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from skorch.callbacks import Callback
+from skorch.dataset import ValidSplit
+from torch import nn
+
+from sk_mcdropout import MLP, MCDropoutRegressor
+from sk_mcdropout.estimators import _together
+from sk_mcdropout.estimators._together import fit_together
+
+
+def make_nets(**params):
+    defaults = {"module__hidden": (8, 8), "max_epochs": 3, "batch_size": 20}
+    return [MCDropoutRegressor(random_state=k, **{**defaults, **params}) for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).normal(size=(103, 3)) * [1.0, 100.0, 0.01]
+
+
+@pytest.fixture(scope="module")
+def y(X):
+    noise = np.random.default_rng(1).normal(size=103)
+    return 20 + 5 * np.sin(X[:, 0]) + X[:, 1] / 100 + 0.3 * noise
+
+
+@pytest.fixture(scope="module")
+def data(X, y):
+    return [(X, y), (X[:102], y[:102]), (X[1:], y[1:])]
+
+
+@pytest.fixture
+def stacks(monkeypatch):
+    """Return the stacks that are made."""
+    made, kind = [], _together.StackedMLP
+
+    class Noted(kind):
+        def __init__(self, *args):
+            made.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr(_together, "StackedMLP", Noted)
+    return made
+
+
+STACKED = {
+    "default": {},
+    "columns as they are": {"normalize_X": False, "module__embedding": None},
+    "all rows at once": {"batch_size": -1},
+    "chosen length": {"max_epochs": "auto", "batch_size": "auto", "lr": 0.001},
+    "constant rate": {"lr_schedule": None, "lr": 0.01},
+    "a decay of yours": {"optimizer__weight_decay": 0.5},
+    "target as it is": {"normalize_y": False},
+    "rows in order": {"iterator_train__shuffle": False},
+    "a rate for all": {"dropout": 0.5},
+    "other betas": {"optimizer__betas": (0.8, 0.9)},
+    "a known noise": {"noise": 0.3},
+}
+
+
+@pytest.mark.parametrize("params", STACKED.values(), ids=STACKED)
+def test_a_stacked_fit_is_the_plain_fit(X, data, stacks, monkeypatch, params):
+    if "max_epochs" in params:
+        monkeypatch.setattr("sk_mcdropout.estimators._length._STEPS", 30)
+    nets = make_nets(**params)
+    fit_together(nets, data)
+    assert len(stacks) == 1
+    for net, plain, rows in zip(nets, make_nets(**params), data, strict=True):
+        plain.fit(*rows)
+        assert_allclose(net.history[:, "train_loss"], plain.history[:, "train_loss"], rtol=1e-4)
+        assert_allclose(net.predict(X), plain.predict(X), rtol=1e-3)
+        assert net.dropout_sites_ == plain.dropout_sites_
+        assert set(vars(net)) == set(vars(plain))
+        assert len(net.history) == len(plain.history)
+
+
+def test_several_targets_are_stacked(X, y, stacks):
+    Y = np.column_stack([y, -3 * y + 1])
+    nets = make_nets()
+    fit_together(nets, [(X, Y)] * 3)
+    assert len(stacks) == 1
+    assert_allclose(nets[2].predict(X), make_nets()[2].fit(X, Y).predict(X), rtol=1e-3)
+
+
+def test_a_net_does_not_depend_on_its_neighbours(X, data):
+    together, alone = make_nets(), make_nets()
+    fit_together(together, data)
+    fit_together(alone[1:2], data[1:2])
+    assert_allclose(together[1].predict(X), alone[1].predict(X), rtol=1e-5)
+
+
+class Own(MLP):
+    """A net of the user's."""
+
+
+class Watch(Callback):
+    """Something that wants to see each step."""
+
+
+class Doubling(MCDropoutRegressor):
+    """An estimator whose steps are others."""
+
+    def infer(self, x, **params):
+        return super().infer(2 * x, **params)
+
+
+ONE_BY_ONE = {
+    "a net of your own": {"module": Own},
+    "a loss of your own": {"criterion": nn.L1Loss},
+    "another optimizer": {"optimizer": torch.optim.Adam},
+    "a callback": {"callbacks": [Watch()]},
+    "held-out rows": {"train_split": ValidSplit(5)},
+    "an early end": {"early_stopping": True},
+    "rates that are learned": {"module__dropout": "concrete"},
+    "a noise that is told": {"noise": "heteroscedastic"},
+    "groups of parameters": {"optimizer__param_groups": [("*bias", {"lr": 0.1})]},
+}
+
+
+@pytest.mark.parametrize("params", ONE_BY_ONE.values(), ids=ONE_BY_ONE)
+def test_what_a_stack_does_not_know_is_trained_one_by_one(X, data, stacks, params):
+    nets = make_nets(**params)
+    fit_together(nets, data)
+    assert not stacks
+    assert_allclose(nets[2].predict(X), make_nets(**params)[2].fit(*data[2]).predict(X))
+
+
+def test_a_subclass_is_trained_one_by_one(X, data, stacks):
+    nets = [Doubling(max_epochs=2, random_state=k) for k in range(3)]
+    fit_together(nets, data)
+    assert not stacks
+    expected = Doubling(max_epochs=2, random_state=0).fit(*data[0]).predict(X)
+    assert_allclose(nets[0].predict(X), expected)
+
+
+def test_nets_of_unlike_steps_are_trained_one_by_one(X, y, stacks):
+    nets = make_nets()
+    fit_together(nets, [(X, y), (X[:50], y[:50]), (X, y)])
+    assert not stacks
+    assert_allclose(nets[1].predict(X), make_nets()[1].fit(X[:50], y[:50]).predict(X))
+
+
+def test_an_interrupt_keeps_what_was_trained(X, data, monkeypatch):
+    steps = iter(range(10**6))
+
+    def cosine(progress):
+        if next(steps) == 7:
+            raise KeyboardInterrupt
+        return 1.0
+
+    monkeypatch.setattr(_together, "cosine", cosine)
+    nets = make_nets()
+    fit_together(nets, data)
+    assert all(net._interrupted for net in nets)
+    assert all(len(net.history) == 1 for net in nets)  # six steps are an epoch
+    assert np.isfinite(nets[0].predict(X)).all()
+
+
+def test_a_fit_that_diverges_is_refused_and_the_nets_are_as_before(data):
+    nets = make_nets(lr=1e30, max_epochs=5)
+    with pytest.raises(ValueError, match="Lower `lr`"):
+        fit_together(nets, data)
+    assert not any(hasattr(net, "module_") for net in nets)
+
+
+def test_the_noise_is_that_of_nets_trained_one_by_one(X, y, stacks, monkeypatch):
+    params = {"noise": "estimate", "max_epochs": 20, "random_state": 0}
+    noise = MCDropoutRegressor(**params).fit(X, y).noise_std_
+    assert len(stacks) == 1
+    monkeypatch.setattr(_together, "_may_be_stacked", lambda learner: False)
+    assert_allclose(MCDropoutRegressor(**params).fit(X, y).noise_std_, noise, rtol=1e-3)
+    assert len(stacks) == 1
