@@ -2,9 +2,10 @@
 When to stop training
 =====================
 
-The loss on held-out rows falls, and rises again once the net overfits. Dropout delays that. The
-history of a skorch net holds the losses, and a `LossCurveDisplay` plots them. As a script, this
-saves ``loss_curve.png`` in the working directory.
+The loss on held-out rows falls, and rises again once the net overfits. Dropout delays that, and so
+does the decay of weights, which by default follows the noise of the target and is switched off
+here. The history of a skorch net holds the losses, and a `LossCurveDisplay` plots them. As a
+script, this saves ``loss_curve.png`` in the working directory.
 """
 
 # %%
@@ -15,9 +16,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_diabetes
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 
 from sk_mcdropout import MCDropoutRegressor
@@ -29,11 +27,12 @@ X, y = load_diabetes(return_X_y=True)
 def fit(dropout, **params):
     net = MCDropoutRegressor(
         dropout=dropout,
+        optimizer__weight_decay=0.0,
         train_split=ValidSplit(5),
         random_state=0,
         **{"max_epochs": 100, **params},
     )
-    return make_pipeline(StandardScaler(), net).fit(X, y)
+    return net.fit(X, y)
 
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
@@ -45,10 +44,10 @@ for ax, dropout in zip(axes, [0.02, 0.5], strict=True):
 # Early stopping
 # --------------
 # The training loss is computed with dropout on, the validation loss with dropout off, so the first
-# may be the larger one. skorch's callback monitors the second, and stops in time.
-stopping = EarlyStopping(patience=15, load_best=True)
-pipe = fit(0.5, max_epochs=500, callbacks=[("stop", stopping)])
-print(f"Stopped after {len(pipe[-1].history_)} of 500 epochs.")
+# may be the larger one. With ``early_stopping`` a net watches the second, stops in time, and takes
+# the weights that were best.
+net = fit(0.5, max_epochs=500, early_stopping=True, n_iter_no_change=15)
+print(f"Stopped after {len(net.history_)} of {net.max_epochs_} epochs.")
 
 if __name__ == "__main__":
     fig.savefig("loss_curve.png", dpi=100)
