@@ -202,10 +202,11 @@ def some_rows(dataset: Any) -> tuple[Tensor | None, np.ndarray | slice]:
     if not isinstance(whole, BatchDataset):
         rows = _evenly_spaced(len(dataset), _FEW)
         return torch.stack([torch.as_tensor(dataset[row][0]).flatten() for row in rows]), rows
-    if len(np.shape(whole.X)) != 2:
+    if getattr(whole.X, "ndim", 0) != 2:
         return None, slice(0)
     rows = _evenly_spaced(len(dataset), max(1, _FETCHED // max(1, 8 * whole.X.shape[1])))
-    return whole.__getitems__(_unwrap(dataset, rows)[1])[0], rows
+    X, _ = whole.__getitems__(_unwrap(dataset, rows)[1])
+    return (X if isinstance(X, Tensor) else None), rows
 
 
 def some_targets(dataset: Any) -> np.ndarray | None:

@@ -132,7 +132,9 @@ class EarlyEnd(EarlyStopping):
     def on_train_begin(self, net, **kwargs):
         """Begin to wait, as long as the net says."""
         super().on_train_begin(net, **kwargs)
-        self.patience, self.load_best = net.n_iter_no_change, net.early_stopping
+        waits = net.n_iter_no_change
+        self.patience = max(10, net.max_epochs_ // 10) if waits == "auto" else waits
+        self.load_best = net.early_stopping
 
     def on_epoch_end(self, net, **kwargs):
         """Stop where the loss of the held-out rows has not improved for long."""

@@ -278,6 +278,8 @@ class MCDropoutNet(SettableNet, TrainingNet):
 
     def _learn_widths(self, X: Any) -> None:
         """Learn from a tensor or a dataset what the default net must know; refuse images."""
+        if self.normalize_X is True and isinstance(X, Tensor) and X.ndim == 2:
+            self.n_features_in_ = X.shape[1]
         if not self._is_default_net():
             return
         shape = np.shape(X) if isinstance(X, np.ndarray | Tensor) else ()

@@ -108,8 +108,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         weights that were best for them.
     validation_fraction : float, default=0.1
         Share of the rows that `early_stopping` holds out, where there is no ``train_split``.
-    n_iter_no_change : int, default=10
-        Number of epochs without improvement after which `early_stopping` stops.
+    n_iter_no_change : int or "auto", default='auto'
+        Number of epochs without improvement after which `early_stopping` stops. ``"auto"`` waits
+        for a tenth of `max_epochs`, 10 at least.
     iterator_train__shuffle : bool, default=True
         Whether to shuffle the rows in each epoch.
     dataset : class, default=BatchDataset
@@ -210,7 +211,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         "batch_size": [Interval(Integral, -1, None, closed="left"), StrOptions({"auto"})],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "verbose": ["verbose"],
     }
 
@@ -235,7 +236,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         batch_size="auto",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change="auto",
         iterator_train__shuffle=True,
         dataset=BatchDataset,
         train_split=None,

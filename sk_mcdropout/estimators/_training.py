@@ -14,6 +14,7 @@ from ._callbacks import CosineSchedule, DecayByNoise, EarlyEnd
 from ._drawing import DrawingNet
 from ._length import batch_size_for, n_epochs_for
 from ._parameters import n_training_rows
+from ._refit import note
 
 __all__ = ["TrainingNet"]
 
@@ -94,6 +95,7 @@ class TrainingNet(DrawingNet):
 
     def _normalize_inputs(self) -> None:
         """Let the net scale the columns of a table itself, if it is to."""
+        note(self, "normalize_X")
         if self._is_default_net():
             if self.normalize_X and "module__normalize_X" not in vars(self):
                 self.module_.scale = RobustScale(self.module_.n_features)
@@ -116,3 +118,8 @@ class TrainingNet(DrawingNet):
         if X is not None:
             w = None if weights is None else torch.as_tensor(weights[rows])
             parts[0].fit(X, w)
+        elif self.normalize_X is True:
+            raise ValueError(
+                "X must be a table of known rows for `normalize_X=True`. Got a "
+                f"{type(dataset).__name__}. Scale X yourself, and leave `normalize_X` out."
+            )

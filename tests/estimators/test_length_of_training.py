@@ -195,6 +195,12 @@ def test_early_stopping_waits_for_as_many_epochs_as_it_was_told(X, y):
     assert waited == 3
 
 
+@pytest.mark.parametrize(("max_epochs", "waited"), [(60, 10), (170, 17)])
+def test_early_stopping_waits_for_a_tenth_of_the_epochs(X, y, max_epochs, waited):
+    net = stopping().set_params(max_epochs=max_epochs, n_iter_no_change="auto", lr=0.0)
+    assert len(net.fit(X, y).history) == 1 + waited  # with a rate of 0 the first epoch is the best
+
+
 def test_early_stopping_holds_out_the_fraction_that_was_told(X, y):
     net = stopping(validation_fraction=0.4).fit(X, y)
     train, valid = net.get_split_datasets(X, y)

@@ -226,6 +226,35 @@ def test_a_net_of_your_own_is_scaled_if_asked_for(X, y, module):
     assert net.predict(X).std() > 0
 
 
+@pytest.mark.parametrize("form", [np.asarray, torch.from_numpy])
+def test_a_net_of_your_own_is_scaled_on_each_kind_of_table(X, y, form):
+    x = form(X.astype(np.float32))
+    net = MCDropoutRegressor(Own, normalize_X=True, max_epochs=2, random_state=0).fit(x, y)
+    assert_allclose(net.module_[0].center, np.median(X, axis=0), rtol=1e-6)
+
+
+def test_a_scale_that_was_set_after_training_is_said_to_have_no_effect(X, y):
+    net = small_net().fit(X, y).set_params(normalize_X=False)
+    with pytest.warns(UserWarning, match="`normalize_X` must be set before training. Got False"):
+        net.predict(X)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, X, y):
+        self.pairs = list(zip(X.astype(np.float32), y.astype(np.float32)[:, None], strict=True))
+
+    def __iter__(self):
+        return iter(self.pairs)
+
+
+def test_a_stream_is_not_scaled_and_says_so_if_asked_to(X, y):
+    params = {"module__n_features": 3, "iterator_train__shuffle": False}
+    net = small_net(**params).fit(Stream(X / X.std(axis=0), y), None)
+    assert not net.module_.scale.fitted
+    with pytest.raises(ValueError, match="X must be a table of known rows for `normalize_X=True`"):
+        small_net(normalize_X=True, **params).fit(Stream(X, y), None)
+
+
 def test_a_net_of_your_own_is_left_alone(X, y):
     module = Own()
     assert MCDropoutRegressor(module, max_epochs=1).fit(X / 1e6, y).module_ is module
