@@ -1,8 +1,9 @@
-"""Compute the test RMSE with the defaults, beside scikit-learn's default neural net.
+"""Compute the errors with the defaults, beside scikit-learn's default neural net.
 
 ``python benchmarks/uci_rmse.py --data FOLDER`` reads the ``.npz`` files of FOLDER (arrays ``X``,
 ``y`` and the official ``train_index`` and ``test_index``, a row for each split), fits both
-regressors on the first splits and writes ``uci_rmse.md`` and ``uci_rmse.csv`` beside this file.
+regressors on the first splits, and on scikit-learn's diabetes and generated rows, and writes
+``uci_rmse.md`` and ``uci_rmse.csv`` beside this file.
 """
 
 import argparse
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from _report import intro, markdown, write
+from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import root_mean_squared_error
+from sklearn.model_selection import KFold, cross_validate
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,16 +24,28 @@ from sklearn.preprocessing import StandardScaler
 from sk_mcdropout import MCDropoutRegressor
 
 N_SPLITS = 5
-REGRESSORS = {"mcdropout": MCDropoutRegressor, "mlp": MLPRegressor}
+REGRESSORS = {
+    "mcdropout": lambda **params: MCDropoutRegressor(**params),
+    "mlp": lambda **params: make_pipeline(StandardScaler(), MLPRegressor(**params)),
+}
 
 INTRO = """\
-# Test RMSE out of the box
+# Errors out of the box
 
-`make_pipeline(StandardScaler(), MCDropoutRegressor(random_state=0))` beside
+`MCDropoutRegressor(random_state=0)`, which scales its columns itself, beside
 `make_pipeline(StandardScaler(), MLPRegressor(random_state=0))`, both with their defaults: mean
-over the first {n_splits} official splits ± standard error, in the units of the target. The last
-column is the time of the fits of `MCDropoutRegressor`, as a multiple of that of `MLPRegressor` in
-the same run. On the first split of each set `MLPRegressor` reached its limit of 200 epochs.
+RMSE over the first {n_splits} official splits ± standard error, in the units of the target. The
+last column is the time of the fits of `MCDropoutRegressor`, as a multiple of that of
+`MLPRegressor` in the same run, which stops after 200 epochs with far fewer steps on few rows.
+"""
+OTHERS = """
+## Other data
+
+R² of five shuffled folds of scikit-learn's diabetes data; of one half of 2,000 rows of
+`make_friedman1` with columns in units of 1e6 and 1e-3, fitted on the other half; and of 20,000
+rows and 20 columns of `make_friedman1` with a noise of 1, on 2,000 more, beside
+`MLPRegressor(hidden_layer_sizes=(100, 100))`.
+
 """
 COLUMNS = ("set", "rows", "features", "MCDropoutRegressor", "MLPRegressor", "no worse")
 COLUMNS += ("fit time ratio",)
@@ -45,11 +60,46 @@ for this reason. It is shown only because published tables use it; use it for no
 def rmse_and_seconds(regressor, data, split):
     """Return the error on the test part of a split, and the time of the fit."""
     X, y, train, test = data["X"], data["y"], data["train_index"][split], data["test_index"][split]
-    pipe = make_pipeline(StandardScaler(), regressor(random_state=0))
+    model, seconds = timed(regressor(random_state=0), X[train], y[train])
+    return root_mean_squared_error(y[test], model.predict(X[test])), seconds
+
+
+def timed(model, X, y):
+    """Return a fitted model, and the time of its fit."""
     start = time.perf_counter()
-    pipe.fit(X[train], y[train])
-    seconds = time.perf_counter() - start
-    return root_mean_squared_error(y[test], pipe.predict(X[test])), seconds
+    return model.fit(X, y), time.perf_counter() - start
+
+
+def other_data():
+    """Return the Markdown table of data that are not in the folder."""
+    lines = [("diabetes", 442, 10, *diabetes())]
+    X, y = make_friedman1(2_000, noise=0.1, random_state=0)
+    X *= np.where(np.arange(10) % 2, 1e6, 1e-3)
+    lines.append(("raw columns", 1_000, 10, *halves(X, y, 1_000)))
+    X, y = make_friedman1(22_000, 20, noise=1.0, random_state=0)
+    lines.append(("large", 20_000, 20, *halves(X, y, 20_000, hidden_layer_sizes=(100, 100))))
+    columns = ("data", "rows", "features", "R² of MCDropoutRegressor", "R² of MLPRegressor")
+    return markdown((*columns, "fit time ratio"), lines, "lrrrrr")
+
+
+def diabetes():
+    """Return the two scores on diabetes, and the ratio of the times of the fits."""
+    X, y = load_diabetes(return_X_y=True)
+    folds = KFold(5, shuffle=True, random_state=0)
+    ours, theirs = (
+        cross_validate(regressor(random_state=0), X, y, cv=folds)
+        for regressor in REGRESSORS.values()
+    )
+    ratio = ours["fit_time"].sum() / theirs["fit_time"].sum()
+    return (*(f"{of['test_score'].mean():.3f}" for of in (ours, theirs)), f"{ratio:.1f}")
+
+
+def halves(X, y, n_rows, **params):
+    """Return the two scores on rows after the first ones, and the ratio of the times."""
+    models = REGRESSORS["mcdropout"](random_state=0), REGRESSORS["mlp"](random_state=0, **params)
+    fits = [timed(model, X[:n_rows], y[:n_rows]) for model in models]
+    scores = (f"{model.score(X[n_rows:], y[n_rows:]):.4f}" for model, _ in fits)
+    return (*scores, f"{fits[0][1] / fits[1][1]:.2f}")
 
 
 def measure(path):
@@ -88,6 +138,7 @@ def main():
     rows = [measure(path) for path in sorted(args.data.glob("*.npz"))]
     text = intro(INTRO.format(n_splits=N_SPLITS), "uci_rmse.py --data FOLDER")
     text += markdown(COLUMNS, map(as_cells, rows), "lrrrrcr")
+    text += OTHERS + other_data()
     text += BOSTON if any(row["set"] == "boston" for row in rows) else ""
     print(text)
     write("uci_rmse", text, rows[0], [row.values() for row in rows])

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 __all__ = ["CosineSchedule", "DecayByNoise", "EarlyEnd", "cosine", "decay_for", "recent_error"]
 
 # Chosen by the predictions of rows out of fold, see benchmarks/defaults.md.
-_RECENT, _DECAY, _MOST_DECAY = 0.02, 150.0, 3.0
+_RECENT, _DECAY, _DECAY_OF_NOISE, _MOST_DECAY = 0.02, 150.0, 60.0, 3.0
 
 
 def cosine(progress: float) -> float:
@@ -25,6 +25,11 @@ def recent_error(before: Any, error: Any) -> Any:
 def decay_for(error: float, n_batches: float) -> float:
     """Return the decay of weights for an error in variances of the target."""
     return min(_MOST_DECAY, _DECAY * error**2 / n_batches)
+
+
+def decay_for_likelihood(error: float, n_batches: float) -> float:
+    """Return the decay for a net that tells its noise, which it takes from the same rows."""
+    return min(_MOST_DECAY, _DECAY_OF_NOISE * error / n_batches)
 
 
 class CosineSchedule(LRScheduler):
@@ -90,10 +95,11 @@ class DecayByNoise(Callback):
     the loss of training, which an unregularised net brings to 0, tells too little of it; so the
     decay follows the square of the loss, v: a target that is learned well gets next to none, one
     that is mostly noise as much as it needs. It is ``min(3, 150 v^2 / number of batches)``, with v
-    the mean of the last 50 losses or so, in variances of the target.
+    the mean of the last 50 losses or so, in variances of the target, and ``60 v`` for a net that
+    tells its noise, which it would tell too small.
 
     It does so for the default net with AdamW, a loss that compares its output with y number by
-    number, and no decay of the user's.
+    number or `BetaNLLLoss`, and no decay of the user's.
     """
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -112,7 +118,8 @@ class DecayByNoise(Callback):
         if not self.groups_ or not training:
             return
         self.v_ = recent_error(self.v_, net._relative_error(batch, y_pred))
-        self._set(net, decay_for(self.v_, net._n_batches or math.inf))
+        rule = decay_for_likelihood if net.noise == "heteroscedastic" else decay_for
+        self._set(net, rule(self.v_, net._n_batches or math.inf))
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Put the decays back."""

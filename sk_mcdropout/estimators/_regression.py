@@ -217,19 +217,27 @@ class RegressionNet(MCDropoutNet):
         return standardise(y, self.y_mean_, self.y_scale_)
 
     def _decays_by_noise(self):
-        if "_spread" not in self.__dict__ or getattr(self, "heteroscedastic_", False):
+        if "_spread" not in self.__dict__:
             return False
+        if getattr(self, "heteroscedastic_", False):
+            return super()._decays_by_noise() and isinstance(self.criterion_, BetaNLLLoss)
         kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
         return super()._decays_by_noise() and issubclass(kind, ELEMENTWISE)
 
     def _relative_error(self, batch, y_pred):
         """Return the squared error of a batch that was trained on, in variances of the target."""
         spread = self.__dict__["_spread"]
-        plain = self.criterion is nn.MSELoss and "criterion__reduction" not in vars(self)
-        if plain and (spread == 1).all() and "_n_rows" not in vars(self):
+        means = self._predicted_means(y_pred.detach())
+        plain = means.shape == y_pred.shape and self.criterion is nn.MSELoss
+        if (
+            plain
+            and "criterion__reduction" not in vars(self)
+            and (spread == 1).all()
+            and "_n_rows" not in vars(self)
+        ):
             return self.history[-1]["batches"][-1]["train_loss"]
         y = self._standardised(to_tensor(unpack_data(batch)[1], device=self.device))
-        error = (y.reshape(y_pred.shape) - y_pred.detach()).reshape(len(y), -1)
+        error = (y.reshape(means.shape) - means).reshape(len(y), -1)
         return float(((error / torch.as_tensor(spread).to(error)) ** 2).mean())
 
     def _check_output(self, output, y):

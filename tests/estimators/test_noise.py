@@ -146,7 +146,8 @@ def test_the_net_learns_where_the_noise_is():
     X = rng.uniform(-1, 1, (2000, 1))
     noise = np.where(X[:, 0] > 0, 4.0, 1.0)
     y = 50 + rng.normal(size=2000) * noise
-    net = small_net(noise="heteroscedastic", max_epochs=30, module__dropout=0.02).fit(X, y)
+    params = {"max_epochs": 30, "module__dropout": 0.02, "optimizer__weight_decay": 0.01}
+    net = small_net(noise="heteroscedastic", **params).fit(X, y)
     places = np.linspace(0.1, 0.9, 9)
     _, _, aleatoric = net.predict_decomposed(np.concatenate([-places, places])[:, None])
     # 1,000 rows on each side tell a std to 2 %, and those near a place less.

@@ -82,6 +82,23 @@ def test_the_decay_is_put_back(X, y):
     assert small_net().fit(X, y).optimizer_.param_groups[0]["weight_decay"] == 0.01
 
 
+class Quantile(torch.nn.Module):
+    """A loss that does not compare numbers with their means."""
+
+    def forward(self, output, y):
+        error = y.reshape(output.shape) - output
+        return torch.maximum(0.9 * error, -0.1 * error).mean()
+
+
+def test_a_net_that_tells_its_noise_has_a_decay_of_its_own(X, y):
+    params = {"lr": 0.0, "max_epochs": 1, "batch_size": 1}  # 100 batches
+    net = small_net(noise="heteroscedastic", **params).fit(X, y)
+    alone = small_net(**params).fit(X, y)
+    errors = np.sqrt(np.array(seen(alone).decays_[1:]) * 100 / 150)
+    # The means of the two nets, which learn nothing, differ a little.
+    assert_allclose(seen(net).decays_[1:], 60 * errors / 100, rtol=0.2)
+
+
 class Own(torch.nn.Sequential):
     def __init__(self):
         super().__init__(torch.nn.Linear(3, 8), torch.nn.Dropout(0.1), torch.nn.Linear(8, 1))
@@ -91,7 +108,7 @@ LEFT_ALONE = {
     "a decay of yours": ({"optimizer__weight_decay": 0.5}, 0.5),
     "another optimizer": ({"optimizer": torch.optim.SGD}, 0),
     "a net of your own": ({"module": Own}, 0.01),
-    "a net that tells its noise": ({"noise": "heteroscedastic"}, 0.01),
+    "a loss of another kind": ({"criterion": Quantile}, 0.01),
 }
 
 
