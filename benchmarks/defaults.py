@@ -174,18 +174,22 @@ def main():
     rows = list(csv.DictReader(file.open(encoding="utf-8"))) if file.exists() else []
     done = {(row["set"], row["setting"]) for row in rows}
     jobs = [pair for pair in product(sets, SETTINGS) if pair not in done]
+    order = {pair: k for k, pair in enumerate(product(sets, SETTINGS))}
     parallel = Parallel(args.jobs, return_as="generator_unordered")
     for row in parallel(delayed(measure)(name, *sets[name], kind) for name, kind in jobs):
         rows.append({key: str(value) for key, value in row.items()})
         print(*row.values(), flush=True)
-        order = {pair: k for k, pair in enumerate(product(sets, SETTINGS))}
         rows.sort(key=lambda row: order.get((row["set"], row["setting"]), len(order)))
-        text = intro(
-            INTRO.format(n_folds=N_FOLDS, most_rows=MOST_ROWS), "defaults.py --data FOLDER"
-        )
-        for name in dict.fromkeys(row["set"] for row in rows):
-            text += table(name, [row for row in rows if row["set"] == name])
-        write("defaults", text + BOSTON.lstrip(), FIELDS, [row.values() for row in rows])
+        report(rows)
+    report(rows)
+
+
+def report(rows):
+    """Write what was measured so far."""
+    text = intro(INTRO.format(n_folds=N_FOLDS, most_rows=MOST_ROWS), "defaults.py --data FOLDER")
+    for name in dict.fromkeys(row["set"] for row in rows):
+        text += table(name, [row for row in rows if row["set"] == name])
+    write("defaults", text + BOSTON.lstrip(), FIELDS, [row.values() for row in rows])
 
 
 if __name__ == "__main__":

@@ -133,9 +133,6 @@ class DecayByNoise(Callback):
 class EarlyEnd(EarlyStopping):
     """End the training of a net with ``early_stopping``, and put its best weights back."""
 
-    def __init__(self):
-        super().__init__()
-
     def on_train_begin(self, net, **kwargs):
         """Begin to wait, as long as the net says."""
         super().on_train_begin(net, **kwargs)

@@ -128,6 +128,7 @@ def _are_alike(learners: Sequence[Any], rows: Sequence[Any]) -> bool:
             learner.batch_size_,
             learner.max_epochs_,
             learner.lr_schedule,
+            learner.iterator_train__shuffle,
             learner._decays_by_noise(),
             _n_batches(learner, len(x)),
             x.dtype,
@@ -140,7 +141,11 @@ def _are_alike(learners: Sequence[Any], rows: Sequence[Any]) -> bool:
 
 def _architecture(net: nn.Module) -> tuple[Any, ...]:
     shapes = tuple((name, tuple(part.shape)) for name, part in net.state_dict().items())
-    return shapes + tuple(type(part) for part in net.modules())
+    return shapes + tuple(repr(part) for part in net.modules() if not _has_a_rate(part))
+
+
+def _has_a_rate(part: nn.Module) -> bool:
+    return any(isinstance(inner, nn.Dropout) for inner in part.modules())
 
 
 def _n_batches(learner: Any, n_rows: int) -> int:
@@ -221,7 +226,7 @@ class _Stack:
         if self.follows_noise:
             self.errors = recent_error(self.errors, np.array(values) / self.variances)
             decays = [decay_for(error, self.n_batches) for error in self.errors]
-            self.decays = torch.tensor(decays)
+            self.decays = torch.tensor(decays, dtype=torch.float32)
         return values
 
     @torch.no_grad()
