@@ -167,13 +167,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of a thread each")
+    parser.add_argument("--sets", nargs="*", help="names of sets, by default all")
     args = parser.parse_args()
     sets = {path.stem: training_rows(path) for path in sorted(args.data.glob("*.npz"))}
     sets |= {name: make() for name, make in GENERATED.items()}
     file = HERE / "defaults.csv"
     rows = list(csv.DictReader(file.open(encoding="utf-8"))) if file.exists() else []
     done = {(row["set"], row["setting"]) for row in rows}
-    jobs = [pair for pair in product(sets, SETTINGS) if pair not in done]
+    asked = sets if args.sets is None else args.sets
+    jobs = [pair for pair in product(sets, SETTINGS) if pair not in done and pair[0] in asked]
     order = {pair: k for k, pair in enumerate(product(sets, SETTINGS))}
     parallel = Parallel(args.jobs, return_as="generator_unordered")
     for row in parallel(delayed(measure)(name, *sets[name], kind) for name, kind in jobs):
