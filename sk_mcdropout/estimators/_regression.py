@@ -217,26 +217,20 @@ class RegressionNet(MCDropoutNet):
         return standardise(y, self.y_mean_, self.y_scale_)
 
     def _decays_by_noise(self):
-        if "_spread" not in self.__dict__:
-            return False
-        if getattr(self, "heteroscedastic_", False):
-            return super()._decays_by_noise() and isinstance(self.criterion_, BetaNLLLoss)
         kind = self.criterion if isinstance(self.criterion, type) else type(self.criterion)
-        return super()._decays_by_noise() and issubclass(kind, ELEMENTWISE)
+        heteroscedastic = getattr(self, "heteroscedastic_", False)
+        known = (nn.MSELoss, BetaNLLLoss) if heteroscedastic else ELEMENTWISE
+        return "_spread" in vars(self) and super()._decays_by_noise() and issubclass(kind, known)
 
     def _relative_error(self, batch, y_pred):
         """Return the squared error of a batch that was trained on, in variances of the target."""
         spread = self.__dict__["_spread"]
-        means = self._predicted_means(y_pred.detach())
-        plain = means.shape == y_pred.shape and self.criterion is nn.MSELoss
-        if (
-            plain
-            and "criterion__reduction" not in vars(self)
-            and (spread == 1).all()
-            and "_n_rows" not in vars(self)
-        ):
+        plain = self.criterion is nn.MSELoss and not getattr(self, "heteroscedastic_", False)
+        as_is = "criterion__reduction" not in vars(self) and "_n_rows" not in vars(self)
+        if plain and as_is and (spread == 1).all():
             return self.history[-1]["batches"][-1]["train_loss"]
         y = self._standardised(to_tensor(unpack_data(batch)[1], device=self.device))
+        means = self._predicted_means(self._prediction(y_pred, len(y)).detach())
         error = (y.reshape(means.shape) - means).reshape(len(y), -1)
         return float(((error / torch.as_tensor(spread).to(error)) ** 2).mean())
 
