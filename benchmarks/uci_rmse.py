@@ -25,7 +25,7 @@ from sk_mcdropout import MCDropoutRegressor
 
 N_SPLITS = 5
 REGRESSORS = {
-    "mcdropout": lambda **params: MCDropoutRegressor(**params),
+    "mcdropout": MCDropoutRegressor,
     "mlp": lambda **params: make_pipeline(StandardScaler(), MLPRegressor(**params)),
 }
 

@@ -27,6 +27,7 @@ __all__ = [
     "batch_loader",
     "by_rows",
     "dense_chunks",
+    "evenly_spaced",
     "some_rows",
     "some_targets",
     "whole_of",
@@ -200,11 +201,11 @@ def some_rows(dataset: Any) -> tuple[Tensor | None, np.ndarray | slice]:
         return None, slice(0)
     whole = whole_of(dataset)
     if not isinstance(whole, BatchDataset):
-        rows = _evenly_spaced(len(dataset), _FEW)
+        rows = evenly_spaced(len(dataset), _FEW)
         return torch.stack([torch.as_tensor(dataset[row][0]).flatten() for row in rows]), rows
     if getattr(whole.X, "ndim", 0) != 2:
         return None, slice(0)
-    rows = _evenly_spaced(len(dataset), max(1, _FETCHED // max(1, 8 * whole.X.shape[1])))
+    rows = evenly_spaced(len(dataset), max(1, _FETCHED // max(1, 8 * whole.X.shape[1])))
     X, _ = whole.__getitems__(_unwrap(dataset, rows)[1])
     return (X if isinstance(X, Tensor) else None), rows
 
@@ -213,7 +214,7 @@ def some_targets(dataset: Any) -> np.ndarray | None:
     """Return targets of a dataset of the user's, of rows that are evenly spaced."""
     if isinstance(dataset, IterableDataset) or fetches_batches(dataset):
         return None
-    rows = _evenly_spaced(len(dataset), _FEW)
+    rows = evenly_spaced(len(dataset), _FEW)
     return np.stack([np.asarray(dataset[row][1], dtype=np.float64) for row in rows])
 
 
@@ -221,7 +222,8 @@ def some_targets(dataset: Any) -> np.ndarray | None:
 _FEW = 1_000
 
 
-def _evenly_spaced(n_rows: int, most: int) -> np.ndarray:
+def evenly_spaced(n_rows: int, most: int) -> np.ndarray:
+    """Return the places of all rows, or of as many as are wanted at most."""
     return np.linspace(0, n_rows - 1, min(n_rows, most)).astype(int)
 
 

@@ -8,6 +8,7 @@ from skorch.dataset import get_len
 from skorch.utils import is_dataset, multi_indexing
 from torch.utils.data import Subset
 
+from ._batches import evenly_spaced
 from ._together import fit_together
 from ._weights import weights_of
 
@@ -40,7 +41,7 @@ def draws_on(net, dataset):
     weights : Tensor of shape (n_rows,) or None
         The weights of the rows, if the net was fitted with some.
     """
-    rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOST_ROWS)).astype(int)
+    rows = evenly_spaced(len(dataset), _MOST_ROWS)
     some = Subset(dataset, rows.tolist())
     y = torch.cat([torch.as_tensor(y) for _, y in net._alone().get_iterator(some, training=False)])
     draws = torch.from_numpy(net.draws(some))
