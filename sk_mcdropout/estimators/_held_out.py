@@ -9,7 +9,7 @@ from skorch.utils import is_dataset, multi_indexing
 from torch.utils.data import Subset
 
 from ._batches import evenly_spaced
-from ._together import fit_together
+from ._together import Task, fit_together
 from ._weights import weights_of
 
 __all__ = ["Interrupted", "check_folds", "draws_by_folds", "draws_on"]
@@ -94,15 +94,18 @@ def draws_by_folds(net, X, y, fit_params, sample_weight=None):
     folds = KFold(_N_FOLDS, shuffle=True, random_state=net.seed_ % 2**32)
     counted = np.arange(get_len(X)) if sample_weight is None else np.flatnonzero(sample_weight)
     splits = [tuple(counted[part] for part in parts) for parts in folds.split(counted)]
+    params = {"noise": None, "verbose": 0}
     learners = [
-        clone(net).set_params(noise=None, random_state=_seed(net, fold)) for fold in range(_N_FOLDS)
+        clone(net).set_params(**params, random_state=_seed(net, fold)) for fold in range(_N_FOLDS)
     ]
-    given = [
-        {} if sample_weight is None else {"sample_weight": sample_weight[others]}
-        for others, _ in splits
+    given = [None if sample_weight is None else sample_weight[others] for others, _ in splits]
+    tasks = [
+        Task(learner, multi_indexing(X, others), y[others], some)
+        for learner, (others, _), some in zip(learners, splits, given, strict=True)
     ]
-    data = [(multi_indexing(X, others), y[others]) for others, _ in splits]
-    fit_together(learners, data, given, **fit_params)
+    for error in fit_together(tasks, progress=bool(net.verbose), **fit_params):
+        if error is not None:
+            raise error
     targets, draws, weights = [], [], []
     for fold, (learner, (_, rows)) in enumerate(zip(learners, splits, strict=True)):
         if learner._interrupted:

@@ -1,25 +1,27 @@
-"""Estimators of one architecture, each with its own rows, trained as one stack."""
+"""Estimators, each with its own rows, trained as stacks where they are alike."""
 
 import math
 from collections.abc import Sequence
-from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from joblib import effective_n_jobs
+from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from sk_mcdropout.nn import MLP, StackedMLP
 
 from ._batches import BatchDataset
-from ._callbacks import cosine, decay_for, recent_error
+from ._stack import Rows, Stack
+from ._weights import weights_of
 
-__all__ = ["fit_together"]
+__all__ = ["Task", "fit_together", "why_alone"]
 
 # Parameters whose values here are those that a stack knows, and those that have to be left out.
 _KNOWN = {
+    "module": MLP,
     "criterion": nn.MSELoss,
     "optimizer": torch.optim.AdamW,
     "iterator_train": DataLoader,
@@ -42,101 +44,133 @@ _UNKNOWN = (
 )
 
 
-def fit_together(
-    learners: Sequence[Any],
-    data: Sequence[tuple[Any, Any]],
-    weights: Sequence[dict[str, Any]] | None = None,
-    **fit_params: Any,
-) -> None:
-    """Fit each estimator on its own rows: as one stack where that can be, else one by one.
+class Task(NamedTuple):
+    """An estimator that is to be fitted, and the rows for it."""
 
-    A stack trains default nets on tables with the squared error and AdamW, all of the same widths,
-    with as many steps in an epoch. Each gets the rows of a step, the masks, the learning rate and
-    the decay that it would get alone, so that the fits are the same but for the rounding.
+    learner: Any
+    X: Any
+    y: Any
+    sample_weight: np.ndarray | None = None
+
+
+class _Made(NamedTuple):
+    """A task whose net was made: the data as they are trained on, and the rows of the steps."""
+
+    task: Task
+    X: Any
+    y: Any
+    rows: Rows
+
+
+def fit_together(
+    tasks: Sequence[Task], n_jobs: int | None = None, progress: bool = False, **fit_params: Any
+) -> list[ValueError | None]:
+    """Fit estimators, each on its own rows: as stacks where that can be, else one by one.
+
+    A stack trains default nets on tables, of the same widths, with AdamW and as many steps in an
+    epoch. Each gets the rows of a step, the masks, the learning rate and the decay that it would
+    get alone, so that the fits are the same but for the rounding.
 
     Parameters
     ----------
-    learners : sequence of MCDropoutRegressor
-        The estimators, not fitted yet.
-    data : sequence of (X, y)
-        The rows of each.
-    weights : sequence of dict, optional
-        Further arguments of ``fit`` for each, such as the weights of its rows.
+    tasks : sequence of Task
+        The estimators, not fitted yet, and their rows.
+    n_jobs : int, optional
+        Number of processes for those that are fitted one by one.
+    progress : bool
+        Whether to show the steps of the stacks.
     **fit_params : dict
         Passed to ``fit``.
+
+    Returns
+    -------
+    list of ValueError or None
+        What went wrong in each training, such as weights that are not finite; the estimator is
+        then as before. After an interrupt by the user the estimators of the stack that was trained
+        have ``_interrupted``, and later ones are as before, too.
     """
-    each = weights or [{}] * len(learners)
-    plain = not fit_params and not any(each) and all(map(_may_be_stacked, learners))
-    if plain and _fit_stack(learners, data):
-        return
-    for learner, (X, y), given in zip(learners, data, each, strict=True):
-        learner.fit(X, y, **given, **fit_params)
-        if learner._interrupted:
-            return
-
-
-def _may_be_stacked(learner: Any) -> bool:
-    ours = type(learner).__module__.partition(".")[0] == "sk_mcdropout"
-    usual = all(getattr(learner, name) == value for name, value in _KNOWN.items())
-    given = [n for n in vars(learner) if n.startswith(_UNKNOWN) and n != "iterator_train__shuffle"]
-    one_table = learner.module is MLP and learner.noise != "heteroscedastic"
-    return ours and usual and not given and one_table
-
-
-def _fit_stack(learners: Sequence[Any], data: Sequence[tuple[Any, Any]]) -> bool:
-    """Fit the estimators as one; return whether they can be."""
-    before = [vars(learner).copy() for learner in learners]
-    rows: list[Any] = []
-    alike = False
+    stacks: list[dict[int, _Made]] = []
+    stacked: dict[int, ValueError | None] = {}  # what was trained in a stack
+    before = [vars(task.learner).copy() for task in tasks]
     try:
-        for learner, (X, y) in zip(learners, data, strict=True):
-            X, y = learner._prepare(X, y, True, {}, None)
-            rows.append(_rows_of(learner, X, y))
-        alike = _are_alike(learners, rows)
-        if alike:
-            _Stack(learners, rows).train()
-            for learner, (X, y) in zip(learners, data, strict=True):
-                learner._finish(X, y, True, {})
-    except ValueError:
-        alike = False  # those that are whole are no use without the others
-        raise
+        stacks = [] if fit_params else _stacks_of(tasks)
+        for stack in stacks:
+            stacked |= _fit_stack(stack, progress)
+            if any(made.task.learner._interrupted for made in stack.values()):
+                return [stacked.get(place) for place in range(len(tasks))]
     finally:
-        for learner, state in zip(learners, before, strict=True):
-            learner._forget_the_rows() if alike else learner._put_back(state)
-    return alike
+        for place, (task, state) in enumerate(zip(tasks, before, strict=True)):
+            task.learner._forget_the_rows()
+            if place not in stacked or stacked[place] is not None:
+                task.learner._put_back(state)
+    alone = {place: task for place, task in enumerate(tasks) if place not in stacked}
+    errors = stacked | _fit_alone(alone, n_jobs, fit_params)
+    return [errors.get(place) for place in range(len(tasks))]
 
 
-def _rows_of(learner: Any, X: Any, y: Any) -> tuple[Tensor, Tensor] | None:
-    """Return the inputs and the standardised target of an estimator; None for no table."""
+def why_alone(learner: Any) -> str | None:
+    """Return a parameter that keeps an estimator out of a stack, None where it has none."""
+    if type(learner).__module__.partition(".")[0] != "sk_mcdropout":
+        return "estimator"
+    unusual = [name for name, value in _KNOWN.items() if getattr(learner, name) != value]
+    given = [n for n in vars(learner) if n.startswith(_UNKNOWN) and n != "iterator_train__shuffle"]
+    rates = ["lr"] if isinstance(learner.lr, Tensor) else []
+    return next(iter([*unusual, *given, *rates]), None)
+
+
+# -- stacks --------------------------------------------------------------------------------------
+
+
+def _stacks_of(tasks: Sequence[Task]) -> list[dict[int, _Made]]:
+    """Make the nets of all tasks that may be stacked; return those that are alike together."""
+    stacks: dict[Any, dict[int, _Made]] = {}
+    known: dict[Any, tuple[Any, Any, Rows]] = {}
+    for place, task in enumerate(tasks):
+        made = _make(task, known) if why_alone(task.learner) is None else None
+        if made is not None:
+            stacks.setdefault(_kind(made), {})[place] = made
+    return list(stacks.values())
+
+
+def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
+    """Make the net of a task; return None where its net or its data cannot be stacked."""
+    learner = task.learner
+    X, y = learner._prepare(task.X, task.y, True, {}, task.sample_weight)
     if not isinstance(X, np.ndarray) or X.ndim != 2 or y is None or y.ndim > 2:
         return None
+    if not StackedMLP.takes(learner.module_):
+        return None
     train, _ = learner.get_split_datasets(X, y)
-    x, target = train.__getitems__(np.arange(len(train)))
-    target = learner._standardised(target)
-    return x, target.to(x.dtype).reshape(len(x), -1)
+    learner.__dict__["_weights_were_read"] = True
+    # Estimators with the same rows share them.
+    key = id(task.X), id(task.y), id(task.sample_weight), learner.normalize_y, X.dtype
+    if key not in known:
+        x, target = train.__getitems__(np.arange(len(train)))
+        weights = weights_of(train)
+        y_true = learner._standardised(target).to(x.dtype).reshape(len(x), -1)
+        known[key] = X, y, Rows(x, y_true, None if weights is None else torch.tensor(weights).to(x))
+    X, y, rows = known[key]
+    return _Made(task, X, y, rows)
 
 
-def _are_alike(learners: Sequence[Any], rows: Sequence[Any]) -> bool:
-    """Return whether the nets have the same architecture and the same steps."""
-    if any(part is None for part in rows) or not all(StackedMLP.takes(n.module_) for n in learners):
-        return False
-    if any(np.ptp(learner._spread) > 0 for learner in learners):
-        return False  # targets of unlike units, whose errors are not told by the loss alone
-    kinds = {
-        (
-            _architecture(learner.module_),
-            learner.batch_size_,
-            learner.max_epochs_,
-            learner.lr_schedule,
-            learner.iterator_train__shuffle,
-            learner._decays_by_noise(),
-            _n_batches(learner, len(x)),
-            x.dtype,
-            str(learner.get_params_for_optimizer("optimizer", [])[1] | {"weight_decay": 0}),
-        )
-        for learner, (x, _) in zip(learners, rows, strict=True)
-    }
-    return len(kinds) == 1
+def _kind(made: _Made) -> tuple[Any, ...]:
+    """Return what nets of one stack have in common: their architecture and their steps."""
+    learner, rows = made.task.learner, made.rows
+    optimizer = learner.get_params_for_optimizer("optimizer", [])[1]
+    size = learner.batch_size_
+    return (
+        _architecture(learner.module_),
+        type(learner.criterion_),
+        size,
+        1 if size == -1 else math.ceil(len(rows.x) / size),
+        learner.max_epochs_,
+        learner.lr_schedule,
+        learner.iterator_train__shuffle,
+        learner._decays_by_noise(),
+        str(optimizer | {"lr": None, "weight_decay": None}),
+        rows.x.dtype,
+        rows.weights is None,
+    )
 
 
 def _architecture(net: nn.Module) -> tuple[Any, ...]:
@@ -148,113 +182,52 @@ def _has_a_rate(part: nn.Module) -> bool:
     return any(isinstance(inner, nn.Dropout) for inner in part.modules())
 
 
-def _n_batches(learner: Any, n_rows: int) -> int:
-    size = learner.batch_size_
-    return 1 if size == -1 else math.ceil(n_rows / size)
+def _fit_stack(stack: dict[int, _Made], progress: bool) -> dict[int, ValueError | None]:
+    """Train a stack; return what went wrong with each net."""
+    members = stack.values()
+    Stack([made.task.learner for made in members], [made.rows for made in members]).train(progress)
+    return {place: _tried(_finish, made) for place, made in stack.items()}
 
 
-class _Stack:
-    """The steps of all nets at once, as each would make them alone."""
-
-    def __init__(self, learners: Sequence[Any], rows: Sequence[tuple[Tensor, Tensor]]) -> None:
-        self.learners, one = learners, learners[0]
-        self.generators = [learner._generator_of_training() for learner in learners]
-        self.nets = StackedMLP([learner.module_ for learner in learners], self.generators)
-        self.parameters = list(self.nets.parameters.values())
-        self.X = pad_sequence([x for x, _ in rows], batch_first=True)
-        self.Y = pad_sequence([y for _, y in rows], batch_first=True)
-        self.counts = [len(x) for x, _ in rows]
-        self.size = max(self.counts) if one.batch_size_ == -1 else one.batch_size_
-        self.n_batches = math.ceil(max(self.counts) / self.size)
-        self.n_steps, self.step = self.n_batches * one.max_epochs_, 0
-        self._make_optimizer()
-
-    def _make_optimizer(self) -> None:
-        """Make one optimizer for all; the decays, which differ, are not its own."""
-        one = self.learners[0]
-        kwargs = one.get_params_for_optimizer("optimizer", one.module_.named_parameters())[1]
-        usual = kwargs.pop("weight_decay", one.optimizer_.defaults["weight_decay"])
-        self.optimizer = torch.optim.AdamW(self.parameters, **kwargs, weight_decay=0.0)
-        self.lr = kwargs["lr"]
-        self.decays = torch.full((len(self.learners),), float(usual))
-        self.follows_noise = one._decays_by_noise()
-        self.errors = np.ones(len(self.learners))
-        self.variances = np.array([learner._spread.flat[0] ** 2 for learner in self.learners])
-
-    def train(self) -> None:
-        """Make all steps, and copy the weights into the nets, also after an interrupt."""
-        try:
-            for _ in range(self.learners[0].max_epochs_):
-                self._epoch()
-        except KeyboardInterrupt:
-            for learner in self.learners:
-                learner._interrupted = True
-        self.nets.put_back()
-
-    def _epoch(self) -> None:
-        begin = perf_counter()
-        losses: list[tuple[list[float], list[int]]] = []
-        for rows in self._order().split(self.size, dim=1):
-            n_rows = [min(self.size, n - self.size * len(losses)) for n in self.counts]
-            losses.append((self._make_step(rows, n_rows), n_rows))
-        for k, learner in enumerate(self.learners):
-            of_net = [(loss[k], n_rows[k]) for loss, n_rows in losses]
-            _record(learner.history, of_net, perf_counter() - begin)
-
-    def _order(self) -> Tensor:
-        """Return the places of the rows of an epoch, of shape (n_nets, most rows of a net)."""
-        shuffle = self.learners[0].iterator_train__shuffle
-        orders = [_order(n, g, shuffle) for n, g in zip(self.counts, self.generators, strict=True)]
-        return pad_sequence(orders, batch_first=True)
-
-    def _make_step(self, rows: Tensor, n_rows: Sequence[int]) -> list[float]:
-        """Make one step, and return the losses before it."""
-        nets = torch.arange(len(self.learners))[:, None]
-        squares = (self.nets(self.X[nets, rows], n_rows) - self.Y[nets, rows]) ** 2
-        if min(n_rows) == rows.shape[1]:
-            losses = squares.mean(dim=(1, 2))
-        else:
-            losses = torch.stack([s[:n].mean() for s, n in zip(squares, n_rows, strict=True)])
-        self.optimizer.zero_grad()
-        losses.sum().backward()
-        share = cosine(self.step / self.n_steps) if self.learners[0].lr_schedule else 1.0
-        self._decay(self.lr * share)
-        self.optimizer.param_groups[0]["lr"] = self.lr * share
-        self.optimizer.step()
-        self.step += 1
-        values: list[float] = losses.tolist()
-        if self.follows_noise:
-            self.errors = recent_error(self.errors, np.array(values) / self.variances)
-            decays = [decay_for(error, self.n_batches) for error in self.errors]
-            self.decays = torch.tensor(decays, dtype=torch.float32)
-        return values
-
-    @torch.no_grad()
-    def _decay(self, lr: float) -> None:
-        kept = 1 - lr * self.decays
-        for parameter in self.parameters:
-            parameter.mul_(kept.view(-1, *[1] * (parameter.ndim - 1)))
+def _finish(made: _Made) -> None:
+    made.task.learner._finish(made.X, made.y, True, {})
 
 
-def _order(n_rows: int, generator: torch.Generator, shuffle: bool) -> Tensor:
-    """Return an order of rows, drawn as torch's data loader and its sampler draw it."""
-    torch.empty((), dtype=torch.int64).random_(generator=generator)  # the loader's base seed
-    if not shuffle:
-        return torch.arange(n_rows)
-    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
-    return torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
+def _tried(function: Any, *args: Any, **kwargs: Any) -> ValueError | None:
+    try:
+        function(*args, **kwargs)
+    except ValueError as error:
+        return error
+    return None
 
 
-def _record(history: Any, losses: Sequence[tuple[float, int]], seconds: float) -> None:
-    """Record an epoch as skorch does."""
-    history.new_epoch()
-    for loss, n_rows in losses:
-        history.new_batch()
-        history.record_batch("train_loss", loss)
-        history.record_batch("train_batch_size", n_rows)
-    history.record("epoch", len(history))
-    history.record("dur", seconds)
-    mean = np.average([loss for loss, _ in losses], weights=[n for _, n in losses])
-    history.record("train_loss", float(mean))
-    history.record("train_loss_best", history[-1]["train_loss"] <= min(history[:, "train_loss"]))
-    history.record("train_batch_count", len(losses))
+# -- one by one ------------------------------------------------------------------------------------
+
+
+def _fit_alone(
+    tasks: dict[int, Task], n_jobs: int | None, fit_params: dict[str, Any]
+) -> dict[int, ValueError | None]:
+    """Fit estimators one by one, or in processes; return what went wrong with each."""
+    errors: dict[int, ValueError | None] = {}
+    if effective_n_jobs(n_jobs) == 1:
+        for place, task in tasks.items():
+            errors[place] = _tried(_fit, task, fit_params)
+            if task.learner._interrupted:
+                break
+        return errors
+    fits = Parallel(n_jobs=n_jobs)(delayed(_fitted)(task, fit_params) for task in tasks.values())
+    for (place, task), (learner, error) in zip(tasks.items(), fits, strict=True):
+        vars(task.learner).clear()
+        vars(task.learner).update(vars(learner))
+        errors[place] = error
+    return errors
+
+
+def _fit(task: Task, fit_params: dict[str, Any]) -> None:
+    task.learner.fit(task.X, task.y, sample_weight=task.sample_weight, **fit_params)
+
+
+def _fitted(task: Task, fit_params: dict[str, Any]) -> tuple[Any, ValueError | None]:
+    """Fit an estimator in another process, and send it back."""
+    error = _tried(_fit, task, fit_params)
+    return task.learner, error

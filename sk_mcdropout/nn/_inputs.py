@@ -222,27 +222,31 @@ class PeriodicEmbedding(nn.Module):
         Tensor of shape (..., n_features * (1 + n_outputs))
             The inputs, and after them the numbers of the first column, of the second one, ...
         """
-        rows, bounds = X.reshape(-1, X.shape[-1]), (self.lower, self.upper)
-        waves = waves_of(rows, *bounds, self.frequencies, self.phases)
-        joined = join_waves(rows, waves, self.weight, self.bias)
+        rows, parameters = X.reshape(-1, X.shape[-1]), dict(self.named_parameters(recurse=False))
+        joined = join_waves(rows, **parameters, bounds=(self.lower, self.upper))
         return joined.reshape(*X.shape[:-1], joined.shape[-1])
 
 
-def waves_of(
-    X: Tensor, lower: Tensor, upper: Tensor, frequencies: Tensor, phases: Tensor
+def join_waves(
+    X: Tensor,
+    frequencies: Tensor,
+    phases: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    bounds: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Compute the waves of rows, of shape (..., n_samples, n_features, n_frequencies).
+    """Join columns by their waves as `PeriodicEmbedding` does; further axes in front broadcast.
 
-    Further axes in front of X, the bounds and the parameters broadcast.
+    Without bounds the waves are the same for rows that lie within.
     """
-    speeds = 2 * math.pi * frequencies
-    inside = X.clamp(lower, upper)
-    angles = torch.addcmul(phases, inside.unsqueeze(-1), speeds)
-    beyond = (inside - X).unsqueeze(-1) * speeds
-    return torch.addcmul(angles.cos(), angles.sin(), beyond)  # cos' is -sin
-
-
-def join_waves(X: Tensor, waves: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Join rows by linear functions of the waves of each column."""
-    joined = torch.matmul(waves.transpose(-3, -2), weight).transpose(-3, -2) + bias
-    return torch.cat([X, joined.flatten(-2)], dim=-1)
+    columns = X.transpose(-2, -1).unsqueeze(-1)
+    speeds = 2 * math.pi * frequencies.unsqueeze(-2)
+    inside = columns
+    if bounds is not None:
+        inside = columns.clamp(*(bound[..., None, None] for bound in bounds))
+    angles = torch.addcmul(phases.unsqueeze(-2), inside, speeds)
+    waves = angles.cos()
+    if bounds is not None:
+        waves = torch.addcmul(waves, angles.sin(), (inside - columns) * speeds)  # cos' is -sin
+    joined = torch.matmul(waves, weight) + bias.unsqueeze(-2)
+    return torch.cat([X, joined.transpose(-3, -2).flatten(-2)], dim=-1)

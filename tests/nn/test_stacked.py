@@ -23,6 +23,10 @@ def make_generators():
     return [torch.Generator().manual_seed(seed) for seed in (5, 6, 7)]
 
 
+def scaled(nets, x):
+    return torch.stack([net.scale(rows) for net, rows in zip(nets, x, strict=True)])
+
+
 @pytest.fixture
 def x():
     return 3 * torch.randn(3, 7, 3, generator=torch.Generator().manual_seed(1)).double()
@@ -39,11 +43,12 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("params", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_each_net_is_trained_as_it_is_alone(x, params):
-    stack = StackedMLP(make_nets(**params), make_generators())
+    nets, generators = make_nets(**params), make_generators()
+    stack = StackedMLP(nets)
     together = torch.optim.AdamW(stack.parameters.values(), lr=0.01)
     expected, losses = [], []
     for _ in range(5):
-        answers = stack(x, ROWS)
+        answers = stack(scaled(nets, x), stack.masks(ROWS, generators))
         parts = torch.stack([a[:n].square().mean() for a, n in zip(answers, ROWS, strict=True)])
         together.zero_grad()
         parts.sum().backward()
@@ -65,16 +70,26 @@ def test_each_net_is_trained_as_it_is_alone(x, params):
 
 
 def test_a_net_does_not_depend_on_its_neighbours(x):
-    nets, generators = make_nets(), make_generators()
-    expected = StackedMLP(nets[1:2], generators[1:2])(x[1:2], ROWS[1:2])[0, :6]
-    generators = make_generators()
-    torch.testing.assert_close(StackedMLP(nets, generators)(x, ROWS)[1, :6], expected)
+    nets, x = make_nets(), scaled(make_nets(), x)
+    one, all_nets = StackedMLP(nets[1:2]), StackedMLP(nets)
+    expected = one(x[1:2, :6], one.masks(ROWS[1:2], make_generators()[1:2]))[0]
+    answers = all_nets(x, all_nets.masks(ROWS, make_generators()))
+    torch.testing.assert_close(answers[1, :6], expected)
+
+
+def test_rows_within_the_range_of_the_nets_need_less(x):
+    nets = make_nets(hidden=())
+    stack = StackedMLP(nets)
+    inside = torch.stack([torch.stack([net.embedding.lower, net.embedding.upper]) for net in nets])
+    torch.testing.assert_close(stack(inside, [], within=True), stack(inside, []))
+    outside = inside + torch.tensor([[-0.1], [0.1]])
+    assert not torch.allclose(stack(outside, [], within=True), stack(outside, []))
 
 
 def test_the_nets_are_left_alone_until_they_are_put_back(x):
     nets = make_nets()
     before = [{k: v.clone() for k, v in net.state_dict().items()} for net in nets]
-    stack = StackedMLP(nets, make_generators())
+    stack = StackedMLP(nets)
     with torch.no_grad():
         for parameter in stack.parameters.values():
             parameter.add_(1.0)
@@ -90,7 +105,8 @@ def test_the_global_generator_is_left_alone(x):
     before = torch.get_rng_state()
     nets = make_nets()
     torch.set_rng_state(before)
-    StackedMLP(nets, make_generators())(x, ROWS)
+    stack = StackedMLP(nets)
+    stack(x, stack.masks(ROWS, make_generators()))
     assert torch.equal(torch.get_rng_state(), before)
 
 
