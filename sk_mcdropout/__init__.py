@@ -15,7 +15,7 @@ The docstring of each package says what is behind it. A package imports another 
 estimators import predictive, which imports sampling and nn.
 """
 
-from .estimators import MCDropoutRegressor
+from .estimators import MCDropoutRegressor, MCDropoutRegressorCV
 from .nn import MLP, BetaNLLLoss, ConcreteDropout
 from .predictive import PredictiveDistribution
 from .sampling import dropout_sites, mean_and_std, register_dropout, sample
@@ -26,6 +26,7 @@ __all__ = [
     "BetaNLLLoss",
     "ConcreteDropout",
     "MCDropoutRegressor",
+    "MCDropoutRegressorCV",
     "PredictiveDistribution",
     "dropout_sites",
     "mean_and_std",

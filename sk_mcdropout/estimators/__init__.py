@@ -1,8 +1,10 @@
 """The estimators; the only package that knows skorch.
 
 - `MCDropoutRegressor`: regression with a mean and a standard deviation from dropout
+- `MCDropoutRegressorCV`: an ensemble of them, each trained without a fold, with a search
 """
 
 from ._regressor import MCDropoutRegressor
+from ._regressor_cv import MCDropoutRegressorCV
 
-__all__ = ["MCDropoutRegressor"]
+__all__ = ["MCDropoutRegressor", "MCDropoutRegressorCV"]

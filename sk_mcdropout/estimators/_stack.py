@@ -3,7 +3,9 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
+from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +22,9 @@ from ._callbacks import cosine, decay_for, decay_for_likelihood, recent_error
 __all__ = ["Rows", "Stack"]
 
 T = TypeVar("T")
+Step = tuple[Tensor, list[int], list[Tensor | None]]  # places of rows, their numbers, and masks
+
+_MASKED_AT_ONCE = 2**23  # numbers in the masks that are drawn at once
 
 
 class Rows(NamedTuple):
@@ -47,11 +52,12 @@ class Stack:
     def __init__(self, learners: Sequence[Any], rows: Sequence[Rows]) -> None:
         self.learners, self.one = learners, learners[0]
         self.nets = StackedMLP([learner.module_ for learner in learners])
-        self.parameters = list(self.nets.parameters.values())
         self.counts = [len(part.x) for part in rows]
         self.size = max(self.counts) if self.one.batch_size_ == -1 else self.one.batch_size_
         self.n_batches = math.ceil(max(self.counts) / self.size)
         self.n_steps, self.step = self.n_batches * self.one.max_epochs_, 0
+        of_row = len(learners) * self.size * sum(width for _, width in self.nets.dropouts())
+        self.at_once = max(1, _MASKED_AT_ONCE // max(1, of_row))
         self._take(rows)
         self._make_optimizer()
         self._learn_errors()
@@ -79,8 +85,9 @@ class Stack:
         rates = [float(params["lr"]) for params in given]
         self.lr, params = max(rates), given[0]
         self.shares = torch.tensor([rate / self.lr if self.lr else 1.0 for rate in rates])
+        self.unlike = bool((self.shares != 1).any())
         params |= {"lr": self.lr, "weight_decay": 0.0}
-        self.optimizer = torch.optim.AdamW(self.parameters, **params)
+        self.optimizer = torch.optim.AdamW([self.nets.flat], **params)
 
     def _learn_errors(self) -> None:
         """Begin to follow the errors, in variances of the targets, that the decays depend on."""
@@ -97,49 +104,52 @@ class Stack:
 
     def train(self, progress: bool = False) -> None:
         """Make all steps, and copy the weights into the nets, also after an interrupt."""
-        steps = ahead(self._steps())
+        steps = (step for some in ahead(self._steps()) for step in some)
         bar = tqdm(total=self.n_steps, unit="step", disable=not progress)
         try:
-            with bar:
+            with bar, _fewer_threads():
                 for _ in range(self.one.max_epochs_):
                     self._epoch(steps, bar)
         except KeyboardInterrupt:
             for learner in self.learners:
                 learner._interrupted = True
-        finally:
-            steps.close()
         self.nets.put_back()
 
-    def _steps(self) -> Iterator[tuple[Tensor, list[int], list[Tensor | None]]]:
-        """Yield the rows of each step, their numbers, and the masks."""
+    def _steps(self) -> Iterator[list[Step]]:
+        """Yield the rows of each step, their numbers, and the masks: of some steps at once."""
         generators = [learner._generator_of_training() for learner in self.learners]
         shuffle = self.one.iterator_train__shuffle
+        n_rows = [
+            [min(self.size, n - self.size * k) for n in self.counts] for k in range(self.n_batches)
+        ]
         for _ in range(self.one.max_epochs_):
             orders = [_order(n, g, shuffle) for n, g in zip(self.counts, generators, strict=True)]
             batches = pad_sequence(orders, batch_first=True).split(self.size, dim=1)
-            for k, rows in enumerate(batches):
-                n_rows = [min(self.size, n - self.size * k) for n in self.counts]
-                yield rows, n_rows, self.nets.masks(n_rows, generators)
+            for start in range(0, self.n_batches, self.at_once):
+                some = slice(start, start + self.at_once)
+                masks = self.nets.masks(n_rows[some], generators)
+                yield list(zip(batches[some], n_rows[some], masks, strict=True))
 
-    def _epoch(self, steps: Iterator[Any], bar: Any) -> None:
+    def _epoch(self, steps: Iterator[Step], bar: Any) -> None:
         begin = perf_counter()
         losses: list[tuple[list[float], list[int]]] = []
-        for rows, n_rows, masks in (next(steps) for _ in range(self.n_batches)):
+        for rows, n_rows, masks in islice(steps, self.n_batches):
             losses.append((self._make_step(rows, n_rows, masks), n_rows))
             bar.update()
+        seconds = (perf_counter() - begin) / len(self.learners)
         for k, learner in enumerate(self.learners):
-            of_net = [(loss[k], n_rows[k]) for loss, n_rows in losses]
-            _record(learner.history, of_net, perf_counter() - begin)
+            _record(learner.history, [(loss[k], n_rows[k]) for loss, n_rows in losses], seconds)
 
     def _make_step(
         self, rows: Tensor, n_rows: Sequence[int], masks: Sequence[Tensor | None]
     ) -> list[float]:
         """Make one step, and return the losses before it."""
-        x, y = self.X[self.places, rows], self.Y[self.places, rows]
+        at = self.places * self.X.shape[1] + rows
+        x, y = _rows_of(self.X, at), _rows_of(self.Y, at)
         outputs = self.nets(x, masks, self.within)
         each = self.criterion(outputs, y)
         if self.weights is not None:
-            each = each * self.weights[self.places, rows].unsqueeze(-1)
+            each = each * _rows_of(self.weights.unsqueeze(-1), at)
         losses = _means(each, n_rows)
         self.optimizer.zero_grad()
         losses.sum().backward()
@@ -154,15 +164,13 @@ class Stack:
     @torch.no_grad()
     def _update(self, lr: float) -> None:
         """Let the weights decay, and move them by the step of the optimizer."""
-        kept = 1 - lr * self.shares * self.decays
-        for parameter in self.parameters:
-            parameter.mul_(_to_axes(kept, parameter))
-        unlike = bool((self.shares != 1).any())
-        before = [parameter.clone() for parameter in self.parameters] if unlike else []
+        weights = self.nets.flat
+        weights.mul_((1 - lr * self.shares * self.decays).to(weights)[:, None])
+        before = weights.clone() if self.unlike else weights
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
-        for parameter, old in zip(self.parameters, before, strict=False):
-            parameter.copy_(torch.lerp(old, parameter, _to_axes(self.shares, parameter)))
+        if self.unlike:
+            weights.copy_(torch.lerp(before, weights, self.shares.to(weights)[:, None]))
 
     @torch.no_grad()
     def _follow_noise(
@@ -180,6 +188,11 @@ class Stack:
         self.decays = torch.tensor(decays, dtype=torch.float32)
 
 
+def _rows_of(values: Tensor, at: Tensor) -> Tensor:
+    """Return rows by their places among those of all tables."""
+    return values.flatten(0, 1).index_select(0, at.flatten()).unflatten(0, at.shape)
+
+
 def _is_within(embedding: nn.Module, x: Tensor) -> bool:
     """Return whether rows lie within the range that an embedding was fitted to."""
     if not isinstance(embedding, PeriodicEmbedding):
@@ -194,8 +207,15 @@ def _means(each: Tensor, n_rows: Sequence[int]) -> Tensor:
     return torch.stack([part[:n].mean() for part, n in zip(each, n_rows, strict=True)])
 
 
-def _to_axes(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like).view(-1, *[1] * (like.ndim - 1))
+@contextmanager
+def _fewer_threads() -> Iterator[None]:
+    """Leave one of torch's threads to the masks, which are drawn meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
@@ -220,10 +240,9 @@ def _order(n_rows: int, generator: torch.Generator, shuffle: bool) -> Tensor:
 def _record(history: Any, losses: Sequence[tuple[float, int]], seconds: float) -> None:
     """Record an epoch as skorch does."""
     history.new_epoch()
-    for loss, n_rows in losses:
-        history.new_batch()
-        history.record_batch("train_loss", loss)
-        history.record_batch("train_batch_size", n_rows)
+    history[-1]["batches"] += [
+        {"train_loss": loss, "train_batch_size": n_rows} for loss, n_rows in losses
+    ]
     history.record("epoch", len(history))
     history.record("dur", seconds)
     mean = np.average([loss for loss, _ in losses], weights=[n for _, n in losses])

@@ -1,11 +1,12 @@
 """Default nets of one architecture, trained as one."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import stack_module_state
+from torch.nn.utils.rnn import pad_sequence
 
 from ._inputs import PeriodicEmbedding, RobustScale, join_waves
 from ._mlp import MLP
@@ -42,23 +43,34 @@ class StackedMLP:
 
     Attributes
     ----------
-    parameters : dict of str to Tensor
-        The stacked parameters, by their names in a net.
+    flat : Tensor of shape (n_nets, n_parameters)
+        The stacked parameters, those of a net in a row.
 
     Examples
     --------
     >>> import torch
     >>> from sk_mcdropout.nn import MLP, StackedMLP
     >>> nets = StackedMLP([MLP(3), MLP(3)])
-    >>> masks = nets.masks([5, 5], [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    >>> (masks,) = nets.masks([[5, 5]], [torch.Generator().manual_seed(seed) for seed in (0, 1)])
     >>> nets(torch.zeros(2, 5, 3), masks).shape
     torch.Size([2, 5, 1])
     """
 
     def __init__(self, nets: Sequence[MLP]) -> None:
         self.nets = nets
-        stacked, self._buffers = stack_module_state(list(nets))
-        self.parameters = {k: v.detach().requires_grad_() for k, v in stacked.items()}
+        rows = [[_laid_out(*item) for item in net.named_parameters()] for net in nets]
+        names = [name for name, _ in nets[0].named_parameters()]
+        self._shapes = {name: part.shape for name, part in zip(names, rows[0], strict=True)}
+        flat = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+        self.flat = flat.detach().requires_grad_()
+
+    def _parameters(self) -> dict[str, Tensor]:
+        """Return the parameters by their names in a net: parts of the flat ones."""
+        parts = self.flat.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        return {
+            name: part.unflatten(1, shape)
+            for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)
+        }
 
     @staticmethod
     def takes(net: nn.Module) -> bool:
@@ -74,27 +86,40 @@ class StackedMLP:
         )
 
     def masks(
-        self, n_rows: Sequence[int], generators: Sequence[torch.Generator]
-    ) -> list[Tensor | None]:
-        """Draw the masks of a step.
+        self, n_rows: Sequence[Sequence[int]], generators: Sequence[torch.Generator]
+    ) -> list[list[Tensor | None]]:
+        """Draw the masks of some steps, number by number as the nets would, in few calls.
 
         Parameters
         ----------
-        n_rows : sequence of int
-            The number of rows of each net. Those with fewer than the others get no mask for the
-            rest, whose outputs are to be left alone.
+        n_rows : sequence of (sequence of int)
+            For each step the number of rows of each net. Those with fewer than the others get
+            zeros for the rest, whose outputs are to be left alone.
         generators : sequence of torch.Generator
             A generator for each net.
 
         Returns
         -------
-        list of Tensor of shape (n_nets, n_samples, width) or None
-            The masks of each dropout, with the kept ones divided by their share; None for rates
-            of 0.
+        list of list of Tensor of shape (n_nets, n_samples, width) or None
+            For each step the masks of each dropout, with the kept ones divided by their share;
+            None for rates of 0.
         """
-        return [self._mask(layers, width, n_rows, generators) for layers, width in self._dropouts()]
+        layers = list(self.dropouts())
+        if not layers:
+            return [[] for _ in n_rows]
+        numbers = []
+        for k, generator in enumerate(generators):
+            runs = [(step[k] * width, nets[k].p) for step in n_rows for nets, width in layers]
+            numbers.append(_draw(runs, generator, self.flat.dtype))
+        flat, starts = pad_sequence(numbers, batch_first=True), [0] * len(generators)
+        masks = [[_masks(flat, starts, step, width) for _, width in layers] for step in n_rows]
+        dropped = [any(float(part.p) for part in nets) for nets, _ in layers]
+        return [
+            [mask if some else None for mask, some in zip(of_step, dropped, strict=True)]
+            for of_step in masks
+        ]
 
-    def _dropouts(self) -> Iterator[tuple[list[nn.Module], int]]:
+    def dropouts(self) -> Iterator[tuple[list[Any], int]]:
         """Yield the dropouts of all nets, layer by layer, with their widths."""
         width = 0
         for layers in zip(*(net.layers for net in self.nets), strict=True):
@@ -102,26 +127,6 @@ class StackedMLP:
                 width = layers[0].out_features
             elif _is_dropout(layers[0]):
                 yield list(layers), width
-
-    def _mask(
-        self,
-        layers: Sequence[Any],
-        width: int,
-        n_rows: Sequence[int],
-        generators: Sequence[torch.Generator],
-    ) -> Tensor | None:
-        rates = [float(layer.p) for layer in layers]
-        if not any(rates):
-            return None
-        one = next(iter(self.parameters.values()))
-        kept = one.new_ones(len(layers), max(n_rows), width)
-        for mask, n, rate, generator in zip(kept, n_rows, rates, generators, strict=True):
-            if 0 < rate < 1:
-                mask[:n].bernoulli_(1 - rate, generator=generator)
-            elif rate == 1:
-                mask.zero_()
-        shares = [1 - rate if rate < 1 else 1.0 for rate in rates]
-        return kept.div_(kept.new_tensor(shares)[:, None, None])
 
     def __call__(self, x: Tensor, masks: Sequence[Tensor | None], within: bool = False) -> Tensor:
         """Compute the outputs of all nets in training, with dropout.
@@ -141,13 +146,12 @@ class StackedMLP:
         Tensor of shape (n_nets, n_samples, n_outputs)
             The outputs.
         """
-        of_dropouts, h = iter(masks), self._embed(x, within)
+        of_dropouts, parameters = iter(masks), self._parameters()
+        h = self._embed(x, parameters, within)
         for k, layer in enumerate(self.nets[0].layers):
             if isinstance(layer, nn.Linear):
-                weight, bias = (
-                    self.parameters[f"layers.{k}.{part}"] for part in ("weight", "bias")
-                )
-                h = torch.baddbmm(bias.unsqueeze(1), h, weight.transpose(1, 2))
+                bias = parameters[f"layers.{k}.bias"].unsqueeze(1)
+                h = torch.baddbmm(bias, h, parameters[f"layers.{k}.weight"])
             elif _is_dropout(layer):
                 mask = next(of_dropouts)
                 h = h if mask is None else h * mask
@@ -155,20 +159,56 @@ class StackedMLP:
                 h = layer(h)
         return h
 
-    def _embed(self, x: Tensor, within: bool) -> Tensor:
+    def _embed(self, x: Tensor, parameters: dict[str, Tensor], within: bool) -> Tensor:
         part = "embedding."
         if not isinstance(self.nets[0].embedding, PeriodicEmbedding):
             return x
-        own = {k.removeprefix(part): v for k, v in self.parameters.items() if k.startswith(part)}
-        lower, upper = (self._buffers[part + end] for end in ("lower", "upper"))
+        own = {k.removeprefix(part): v for k, v in parameters.items() if k.startswith(part)}
+        ends = ([getattr(net.embedding, end) for net in self.nets] for end in ("lower", "upper"))
+        lower, upper = map(torch.stack, ends)
         return join_waves(x, **own, bounds=None if within else (lower, upper))
 
     @torch.no_grad()
     def put_back(self) -> None:
         """Copy the stacked parameters into the nets."""
-        for member, net in enumerate(self.nets):
-            for name, parameter in net.named_parameters():
-                parameter.copy_(self.parameters[name][member])
+        for name, parameters in self._parameters().items():
+            for net, parameter in zip(self.nets, parameters, strict=True):
+                own = net.get_parameter(name)
+                own.copy_(_laid_out(name, parameter))
+
+
+def _draw(
+    runs: Sequence[tuple[int, float]], generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """Draw runs of numbers that are kept or not, each run with a rate: 0, or 1 / (1 - rate)."""
+    drawn = torch.empty(sum(size for size, _ in runs), dtype=dtype)
+    start = 0
+    for rate, together in groupby(runs, key=lambda run: float(run[1])):
+        some = drawn[start : (start := start + sum(size for size, _ in together))]
+        if 0 < rate < 1:
+            some.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+        else:
+            some.fill_(1 - rate)
+    return drawn
+
+
+def _masks(flat: Tensor, starts: list[int], n_rows: Sequence[int], width: int) -> Tensor:
+    """Take the masks of all nets from their numbers, and move the starts behind them."""
+    ends = [start + n * width for start, n in zip(starts, n_rows, strict=True)]
+    if min(n_rows) == max(n_rows) and min(starts) == max(starts):
+        masks = flat[:, starts[0] : ends[0]].unflatten(1, (n_rows[0], width))
+    else:
+        parts = [
+            row[a:b].unflatten(0, (-1, width)) for row, a, b in zip(flat, starts, ends, strict=True)
+        ]
+        masks = pad_sequence(parts, batch_first=True)
+    starts[:] = ends
+    return masks
+
+
+def _laid_out(name: str, parameter: Tensor) -> Tensor:
+    """Return a parameter as the products take it, or back: the weights of a layer are turned."""
+    return parameter.mT if name.startswith("layers.") and parameter.ndim == 2 else parameter
 
 
 def _is_dropout(layer: nn.Module) -> bool:

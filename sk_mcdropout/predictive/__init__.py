@@ -5,6 +5,7 @@
 - `GaussianLikelihood`: from outputs of the net to means and noise in the units of y
 - `Uncalibrated`, `StdCalibration`, `IsotonicCalibration`, `ConformalCalibration`: how the
   distribution is recalibrated on held-out rows; `CALIBRATIONS` has the last three by their names
+- `CrossFittedDistribution` and `CrossConformalCalibration`: for nets trained without a fold each
 - `likeliest_noise`: the noise under which held-out rows are likeliest
 
 For the other packages:
@@ -19,6 +20,7 @@ from ._calibration import (
     StdCalibration,
     Uncalibrated,
 )
+from ._cross_conformal import CrossConformalCalibration, CrossFittedDistribution
 from ._distribution import GivenOutputs, PredictiveDistribution
 from ._likelihood import GaussianLikelihood
 from ._noise import likeliest_noise
@@ -27,6 +29,8 @@ from ._values import check_shares
 __all__ = [
     "CALIBRATIONS",
     "ConformalCalibration",
+    "CrossConformalCalibration",
+    "CrossFittedDistribution",
     "GaussianLikelihood",
     "GivenOutputs",
     "IsotonicCalibration",

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from sk_mcdropout.sampling import Draws, cov_over_draws, mean_over_draws
+from sk_mcdropout.sampling import AnyDraws, cov_over_draws, mean_over_draws
 
 from ._calibration import Uncalibrated
 from ._likelihood import GaussianLikelihood
@@ -72,8 +72,8 @@ class PredictiveDistribution:
 
     Parameters
     ----------
-    draws : Draws
-        The draws of the net.
+    draws : Draws, PooledDraws or ChainedDraws
+        The draws of the net, or of several nets.
     likelihood : GaussianLikelihood
         What the outputs of the net mean, in the units of y.
     calibration : Uncalibrated, StdCalibration, IsotonicCalibration or ConformalCalibration
@@ -96,7 +96,7 @@ class PredictiveDistribution:
 
     def __init__(
         self,
-        draws: Draws | GivenOutputs,
+        draws: AnyDraws,
         likelihood: GaussianLikelihood,
         calibration: Uncalibrated | None = None,
     ) -> None:
@@ -437,8 +437,8 @@ class PredictiveDistribution:
         """Return means of draws and their noise, stretched about the mean by the calibration."""
         if size is not None and (not isinstance(size, Integral) or size < 1):
             raise ValueError(f"`size` must be a whole number of at least 1. Got {size!r}.")
-        draws = self._draws
-        if isinstance(draws, Draws) and (size is not None or seed != draws.seed):
+        draws: Any = self._draws
+        if not isinstance(draws, GivenOutputs) and (size is not None or seed != draws.seed):
             draws = replace(draws, n_draws=int(size or draws.n_draws), seed=seed)
 
         def means_and_noise(outputs: Tensor, rows: slice) -> tuple[Tensor, ...]:

@@ -108,6 +108,29 @@ class GaussianLikelihood:
         """Take the means, and where the net predicts them the log variances, from its outputs."""
         return mean_and_log_variance(outputs) if self.heteroscedastic else (outputs,)
 
+    def convert(self, outputs: Tensor, other: "GaussianLikelihood") -> Tensor:
+        """Return outputs of a net that learned another scale of y as they are in this scale.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_draws, n_samples, ...)
+            The outputs.
+        other : GaussianLikelihood
+            What they mean.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples, ...)
+            Outputs that mean the same to this likelihood.
+        """
+        means, *logs = other.parts(outputs)
+        ratio, shift = other.scale / self.scale, (other.loc - self.loc) / self.scale
+        if ratio.size > 1:
+            means, *logs = (part.flatten(2) for part in (means, *logs))
+        means = means * torch.as_tensor(ratio).to(means) + torch.as_tensor(shift).to(means)
+        logs = [part + 2 * torch.as_tensor(np.log(ratio)).to(part) for part in logs]
+        return torch.cat([means, *logs], dim=-1) if logs else means
+
     def _in_units(self, means: Tensor) -> Tensor:
         means = self._in_shape(means.double())
         return torch.as_tensor(self.loc).to(means) + torch.as_tensor(self.scale).to(means) * means

@@ -5,7 +5,9 @@ For users of plain torch:
 - `sample`: all draws; `mean_and_std`: their mean and standard deviation
 - `register_dropout`: classes that draw random numbers by hand
 - `dropout_sites`: which dropouts are drawn, and by which of the `STRATEGIES`
-- `Draws`: the draws of a module for batches of rows, reduced chunk by chunk
+- `Draws`: the draws of a module for batches of rows, reduced chunk by chunk; `PooledDraws`: those
+  of several modules; `ChainedDraws`: those of parts of the rows, each by its own modules;
+  `AnyDraws`: what they have in common
 
 For the other packages:
 
@@ -27,6 +29,7 @@ from ._memory import Plans
 from ._numbers import register_dropout
 from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
+from ._pooled import AnyDraws, ChainedDraws, PooledDraws
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
 from ._strategies import STRATEGIES
@@ -34,9 +37,12 @@ from ._summary import cov_over_draws, mean_and_std_over_draws, mean_over_draws
 
 __all__ = [
     "STRATEGIES",
+    "AnyDraws",
+    "ChainedDraws",
     "Draws",
     "DropoutSites",
     "Plans",
+    "PooledDraws",
     "alone_with",
     "cov_over_draws",
     "dropout_sites",

@@ -45,10 +45,10 @@ ARCHITECTURES = {
 def test_each_net_is_trained_as_it_is_alone(x, params):
     nets, generators = make_nets(**params), make_generators()
     stack = StackedMLP(nets)
-    together = torch.optim.AdamW(stack.parameters.values(), lr=0.01)
+    together = torch.optim.AdamW([stack.flat], lr=0.01)
     expected, losses = [], []
-    for _ in range(5):
-        answers = stack(scaled(nets, x), stack.masks(ROWS, generators))
+    for masks in stack.masks([ROWS] * 2, generators) + stack.masks([ROWS] * 3, generators):
+        answers = stack(scaled(nets, x), masks)
         parts = torch.stack([a[:n].square().mean() for a, n in zip(answers, ROWS, strict=True)])
         together.zero_grad()
         parts.sum().backward()
@@ -72,8 +72,8 @@ def test_each_net_is_trained_as_it_is_alone(x, params):
 def test_a_net_does_not_depend_on_its_neighbours(x):
     nets, x = make_nets(), scaled(make_nets(), x)
     one, all_nets = StackedMLP(nets[1:2]), StackedMLP(nets)
-    expected = one(x[1:2, :6], one.masks(ROWS[1:2], make_generators()[1:2]))[0]
-    answers = all_nets(x, all_nets.masks(ROWS, make_generators()))
+    expected = one(x[1:2, :6], *one.masks([ROWS[1:2]], make_generators()[1:2]))[0]
+    answers = all_nets(x, *all_nets.masks([ROWS], make_generators()))
     torch.testing.assert_close(answers[1, :6], expected)
 
 
@@ -91,8 +91,7 @@ def test_the_nets_are_left_alone_until_they_are_put_back(x):
     before = [{k: v.clone() for k, v in net.state_dict().items()} for net in nets]
     stack = StackedMLP(nets)
     with torch.no_grad():
-        for parameter in stack.parameters.values():
-            parameter.add_(1.0)
+        stack.flat.add_(1.0)
     for net, state in zip(nets, before, strict=True):
         torch.testing.assert_close(net.state_dict(), state, rtol=0, atol=0)
     stack.put_back()
@@ -106,7 +105,7 @@ def test_the_global_generator_is_left_alone(x):
     nets = make_nets()
     torch.set_rng_state(before)
     stack = StackedMLP(nets)
-    stack(x, stack.masks(ROWS, make_generators()))
+    stack(x, *stack.masks([ROWS], make_generators()))
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -1,0 +1,579 @@
+"""Regression by a cross-fitted ensemble of nets, whose settings are searched on the way."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn import get_config
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import KFold, ParameterGrid, check_cv
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.validation import check_consistent_length, validate_data
+from skorch.utils import is_dataset
+
+from sk_mcdropout.predictive import (
+    CALIBRATIONS,
+    ConformalCalibration,
+    CrossConformalCalibration,
+    CrossFittedDistribution,
+    GaussianLikelihood,
+    PredictiveDistribution,
+    likeliest_noise,
+)
+from sk_mcdropout.sampling import ChainedDraws, PooledDraws, warn
+
+from ._batches import evenly_spaced
+from ._noiseless import DistributionOfMean
+from ._predict import PredictiveRegressorMixin
+from ._refit import forget_warnings, note, warn_of_changes
+from ._regressor import MCDropoutRegressor
+from ._search import Setting, best_of, default_grid, folds_of, log_density, results_of
+from ._target import mean_and_scale, target_array
+from ._together import Task, fit_together, why_alone
+from ._validation import (
+    TABLE,
+    Integral,
+    Interval,
+    Real,
+    StrOptions,
+    check_is_data,
+    check_params,
+    is_table,
+    takes_columns,
+)
+from ._weights import check_weights
+
+__all__ = ["MCDropoutRegressorCV"]
+
+_MOST_ROWS = 10_000  # tell a noise to 1 %
+
+
+class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimator):
+    """Ensemble of dropout nets, each trained without a fold, with settings chosen on these folds.
+
+    `fit` trains a net for each setting and fold, as one stack where it can. The rows that a net was
+    not trained on tell how good its setting is; of the best setting the nets of all folds stay,
+    and their draws are pooled: each is still one function of X. Noise and calibration are learned
+    from the same held-out rows, so that no row is spent.
+
+    Parameters
+    ----------
+    estimator : MCDropoutRegressor, default=None
+        The net; None for the default one. Its ``noise``, ``n_draws`` and ``random_state`` are
+        those given here.
+    param_grid : dict or list of dict, default=None
+        The settings to try, as for ``GridSearchCV``: parameters of the estimator, ``noise`` among
+        them, and lists of values. None tries dropout rates from 0.005 to 0.2, for the default net
+        with and without its embedding, but leaves alone what `estimator` was given. ``{}`` tries
+        the estimator as it is.
+    cv : int, splitter or iterable, default=5
+        The folds: their number, for which the rows are shuffled, or what ``GridSearchCV`` takes.
+    scoring : str or callable, default=None
+        What is to be highest on the held-out rows: a scorer, such as those in
+        `sk_mcdropout.metrics`. None takes the mean log density of the mixture over the draws;
+        without noise that of the normal of the same mean and standard deviation.
+    ensemble : bool, default=True
+        Whether the nets of the folds predict. With False nets are trained anew on all rows, with
+        the best setting, and predict in their place.
+    members : int, default=1
+        Nets for each fold, or with ``ensemble=False`` on all rows. More than the first are trained
+        for the best setting alone.
+    noise : float, {"estimate", "heteroscedastic"} or None, default="heteroscedastic"
+        The noise, as for `MCDropoutRegressor`. ``"estimate"`` finds the one under which the
+        held-out rows are likeliest.
+    calibration : {"std", "isotonic", "conformal"} or None, default=None
+        How the predictive distribution is recalibrated on the held-out rows; see
+        `MCDropoutRegressor.calibrate`. ``"conformal"`` is CV+ [1]_: an interval of coverage c
+        holds new rows like these with a probability of at least about ``2 c - 1``, and for nets
+        that do not hang on single rows of about c; see `CrossConformalCalibration`.
+    n_draws : int, default=100
+        Number of Monte-Carlo draws, of all nets together.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the folds, the nets and the draws.
+    n_jobs : int, default=None
+        Number of processes for nets that are trained one by one; a stack is trained in one.
+    verbose : int, default=0
+        Above 0 the steps of a stack are shown.
+
+    Attributes
+    ----------
+    estimators_ : list of MCDropoutRegressor
+        The nets that predict: those of the first fold, of the second one, ...
+    best_params_ : dict
+        The best setting.
+    best_score_ : float
+        Its mean score over the folds.
+    best_index_ : int
+        Its place in `cv_results_`.
+    cv_results_ : dict of ndarray
+        The scores of all settings, as in ``GridSearchCV``. The time of a fit in a stack is its
+        share of the time of the stack.
+    oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        The mean for each row by the nets that were trained without it, in the units of y; NaN for
+        rows that no fold holds out.
+    n_splits_ : int
+        Number of folds.
+    noise_std_ : ndarray of shape () or (n_targets,)
+        The standard deviation of the noise, in the units of y, of ``noise="estimate"``.
+    calibration_ : object
+        How the distribution is recalibrated, where it is.
+    y_mean_, y_scale_ : ndarray of shape () or (n_targets,)
+        The scale of y that the draws are pooled in.
+    n_features_in_ : int
+        Number of columns of X, where it is a table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X is a frame.
+
+    See Also
+    --------
+    MCDropoutRegressor : one net, of one setting.
+
+    References
+    ----------
+    .. [1] Barber, Candès, Ramdas & Tibshirani (2021), "Predictive inference with the jackknife+",
+       Annals of Statistics, section 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_mcdropout import MCDropoutRegressor, MCDropoutRegressorCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> grid = {"dropout": [0.05, 0.2]}
+    >>> net = MCDropoutRegressor(max_epochs=20)
+    >>> model = MCDropoutRegressorCV(net, param_grid=grid, random_state=0).fit(X, y)
+    >>> mean, std = model.predict(X[:5], return_std=True)
+    >>> mean.shape, std.shape, len(model.estimators_)
+    ((5,), (5,), 5)
+    """
+
+    _parameter_constraints = {
+        "estimator": [MCDropoutRegressor, None],
+        "param_grid": [dict, list, None],
+        "cv": ["cv_object"],
+        "scoring": [str, callable, None],
+        "ensemble": ["boolean"],
+        "members": [Interval(Integral, 1, None, closed="left")],
+        "noise": MCDropoutRegressor._parameter_constraints["noise"],
+        "calibration": [StrOptions(set(CALIBRATIONS)), None],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        param_grid=None,
+        cv=5,
+        scoring=None,
+        ensemble=True,
+        members=1,
+        noise="heteroscedastic",
+        calibration=None,
+        n_draws=100,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.param_grid = param_grid
+        self.cv = cv
+        self.scoring = scoring
+        self.ensemble = ensemble
+        self.members = members
+        self.noise = noise
+        self.calibration = calibration
+        self.n_draws = n_draws
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.input_tags.sparse = True
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimators_")
+
+    def get_metadata_routing(self):
+        """Return what metadata `fit` wants, and where it goes: to the splitter and the scorer.
+
+        Returns
+        -------
+        MetadataRouter
+            The routing.
+        """
+        to = MethodMapping().add
+        router = MetadataRouter(owner=self).add_self_request(self)
+        router.add(splitter=self.cv, method_mapping=to(caller="fit", callee="split"))
+        to = MethodMapping().add
+        scorer = self._scorer(self._base())
+        return router.add(scorer=scorer, method_mapping=to(caller="fit", callee="score"))
+
+    # -- fitting -----------------------------------------------------------------------------
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Train a net for each setting and fold, and keep those of the best setting.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, ...)
+            Training inputs; a mapping or list of inputs goes to the nets as it is.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0, in training, scores, noise and calibration.
+        **params : dict
+            ``groups`` for the splitter; with metadata routing whatever splitter and scorer ask for.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or the parameters are not as they must be, or each setting fails.
+        """
+        before = vars(self).copy()
+        try:
+            self._fit(X, y, sample_weight, params)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _fit(self, X, y, sample_weight, params):
+        self._check_own_params()
+        base = self._base()
+        X, y = self._check_training_data(base, X, y)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(y))
+        routed = self._routed(sample_weight, params)
+        forget_warnings(self)
+        self.seed_ = _seed_of(self.random_state)
+        folds = folds_of(X, y, weights, self._splits(X, y, routed.splitter.split))
+        self.n_splits_ = len(folds)
+        settings = self._train_settings(base, folds)
+        scorer = self._scorer(base)
+        for setting in settings:
+            self._learn_noise(setting, folds)
+            setting.score(scorer, folds, **routed.scorer.score)
+        self.best_index_ = best_of(settings)
+        self.cv_results_ = results_of(settings)
+        best = settings[self.best_index_]
+        self.best_params_, self.best_score_ = best.params, float(np.mean(best.scores))
+        self.y_mean_, self.y_scale_ = mean_and_scale(
+            target_array(y) if best.learners[0].normalize_y else None, weights
+        )
+        self._keep(base, best, folds, (X, y, weights))
+
+    def _check_own_params(self):
+        check_params(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        if self.calibration == "conformal" and not self.ensemble:
+            raise ValueError(
+                "`ensemble` must be True for conformal calibration, which asks the nets of the "
+                "folds. Got False. Leave it out, or calibrate by 'std' or 'isotonic'."
+            )
+
+    def _base(self):
+        """Return a copy of the estimator without what is given here."""
+        base = MCDropoutRegressor() if self.estimator is None else clone(self.estimator)
+        usual = {"noise": None, "n_draws": 100, "random_state": None, "warm_start": False}
+        for name, value in usual.items():
+            given = getattr(base, name)
+            if given != value and given != getattr(self, name, value):
+                raise ValueError(
+                    f"`{name}` must be given to {type(self).__name__}, not to its estimator. Got "
+                    f"{given!r} there. Leave it out there."
+                )
+        return base.set_params(**usual)
+
+    def _check_training_data(self, base, X, y):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        check_is_data(X)
+        if is_dataset(X):
+            raise TypeError(
+                "X must be data that can be cut into folds, such as an array. Got a "
+                f"{type(X).__name__}. Pass its arrays."
+            )
+        self._takes_table = is_table(X) and not takes_columns(base.module, X)
+        if not self._takes_table:
+            check_consistent_length(*(X.values() if hasattr(X, "values") else [X]), y)
+            return X, np.asarray(y)
+        if getattr(y, "ndim", 0) > 2:
+            check_consistent_length(X, y)
+            return validate_data(self, X, **TABLE), np.asarray(y)
+        return validate_data(self, X, y, multi_output=True, y_numeric=True, **TABLE)
+
+    def _routed(self, sample_weight, params):
+        """Return the metadata for the splitter and for the scorer, beside the weights."""
+        if get_config()["enable_metadata_routing"]:
+            given = {} if sample_weight is None else {"sample_weight": sample_weight}
+            routed = process_routing(self, "fit", **given, **params)
+            routed.scorer.score.pop("sample_weight", None)  # which a fold brings along
+            return routed
+        unknown = set(params) - {"groups"}
+        if unknown:
+            raise TypeError(
+                "the parameters of `fit` must be X, y, sample_weight and groups. Got "
+                f"{sorted(unknown)!r}. Leave them out, or switch metadata routing on."
+            )
+        return Bunch(splitter=Bunch(split=params), scorer=Bunch(score={}))
+
+    def _splits(self, X, y, params):
+        if isinstance(self.cv, Integral):
+            return list(KFold(self.cv, shuffle=True, random_state=self.seed_).split(y))
+        return list(check_cv(self.cv).split(np.zeros(len(y)), y, **params))
+
+    def _scorer(self, base):
+        return log_density if self.scoring is None else check_scoring(base, self.scoring)
+
+    # -- training ----------------------------------------------------------------------------
+
+    def _train_settings(self, base, folds):
+        """Train a net for each setting and fold."""
+        grid = default_grid(base) if self.param_grid is None else self.param_grid
+        settings = []
+        for params in ParameterGrid(grid):
+            noise = params.get("noise", self.noise)
+            learners = [self._learner(base, params, noise, k, 0) for k in range(len(folds))]
+            settings.append(Setting(params, noise, learners))
+        self._say_why_alone(settings)
+        tasks = [
+            Task(learner, *fold[4:])
+            for setting in settings
+            for learner, fold in zip(setting.learners, folds, strict=True)
+        ]
+        errors = iter(fit_together(tasks, self.n_jobs, bool(self.verbose)))
+        for setting in settings:
+            setting.errors += [next(errors) for _ in setting.learners]
+        self._say_what_failed(settings)
+        return settings
+
+    def _learner(self, base, params, noise, *place):
+        """Return an estimator of a setting, seeded by its place: the same for all settings."""
+        seed = np.random.SeedSequence([self.seed_, *place]).generate_state(1)[0] % 2**31
+        own = {name: value for name, value in params.items() if name != "noise"}
+        known = {"n_draws": self.n_draws, "random_state": int(seed)}
+        return clone(base).set_params(**own, **known, noise=None if noise == "estimate" else noise)
+
+    def _say_why_alone(self, settings):
+        """Say once that nets are trained one by one, and why."""
+        reasons = [why_alone(learner) for setting in settings for learner in setting.learners]
+        if len(reasons) > 1 and reasons[0] is not None and self.n_jobs is None:
+            warn(
+                "the estimator must have the default net, loss and optimizer for all nets to be "
+                f"trained as one stack. Got another `{reasons[0]}`: {len(reasons)} nets are "
+                "trained one by one. Give `n_jobs`, which may be 1, if that is meant."
+            )
+
+    def _say_what_failed(self, settings):
+        failed = [setting for setting in settings if any(setting.errors)]
+        if failed and len(failed) < len(settings):
+            error = next(error for error in failed[0].errors if error is not None)
+            warn(
+                f"each setting must train to the end. Got {len(failed)} of {len(settings)} that "
+                f"do not, such as {failed[0].params!r}: {error} Their scores are NaN."
+            )
+        learners = [learner for setting in settings for learner in setting.learners]
+        if any(learner._interrupted for learner in learners):
+            if not any(setting.is_whole for setting in settings):
+                raise KeyboardInterrupt
+            n_left = sum(not setting.is_whole for setting in settings)
+            warn(
+                "the training must go on to its end. Got an interrupt: nets are as they were then, "
+                f"and {n_left} of {len(settings)} settings were not trained. Call `fit` again."
+            )
+
+    def _keep(self, base, best, folds, data):
+        """Train what is missing for the best setting, and learn noise and calibration."""
+        self.noise_ = best.noise
+        nets = [[learner] for learner in best.learners]
+        n_folds = len(folds)
+        more = [(k, m) for m in range(1, self.members) for k in range(n_folds)]
+        tasks = [
+            Task(self._learner(base, best.params, best.noise, k, m), *folds[k][4:]) for k, m in more
+        ]
+        self._train(tasks)
+        for (k, _), task in zip(more, tasks, strict=True):
+            if hasattr(task.learner, "module_"):
+                nets[k].append(task.learner)
+        if best.noise == "estimate":
+            self.noise_std_ = self._likeliest_noise(nets, folds)
+        self.estimators_ = [learner for of_fold in nets for learner in of_fold]
+        self._places = np.repeat(np.arange(n_folds), [len(of_fold) for of_fold in nets])
+        self.oof_prediction_ = self._out_of_fold(folds, len(data[1]))
+        self.__dict__.pop("calibration_", None)
+        if self.calibration is not None:
+            self.calibration_ = self._calibrate(folds)
+        if not self.ensemble:
+            tasks = [
+                Task(self._learner(base, best.params, best.noise, n_folds, m), *data)
+                for m in range(self.members)
+            ]
+            self._train(tasks)
+            self.estimators_ = [task.learner for task in tasks]
+            self._places = np.zeros(self.members, dtype=int)
+        note(self, "noise", "calibration", "ensemble")
+
+    def _train(self, tasks):
+        for error in fit_together(tasks, self.n_jobs, bool(self.verbose)):
+            if error is not None:
+                raise error
+        if any(task.learner._interrupted for task in tasks):
+            if not hasattr(tasks[0].learner, "module_"):
+                raise KeyboardInterrupt
+            warn(
+                "the training must go on to its end. Got an interrupt: nets are as they were then. "
+                "Call `fit` again."
+            )
+
+    # -- what held-out rows tell ---------------------------------------------------------------
+
+    def _learn_noise(self, setting, folds):
+        """Let the nets of a setting know the noise that its held-out rows are likeliest under."""
+        if setting.noise != "estimate" or not setting.is_whole:
+            return
+        noise = self._likeliest_noise([[learner] for learner in setting.learners], folds)
+        for learner in setting.learners:
+            learner.set_params(noise="estimate").noise_std_ = noise
+
+    def _likeliest_noise(self, nets, folds):
+        """Return the noise that the held-out rows are likeliest under, in the units of y."""
+        targets, draws, weights = [], [], []
+        for learners, fold in zip(nets, folds, strict=True):
+            rows = evenly_spaced(len(fold.y), max(1, _MOST_ROWS // len(folds)))
+            some = folds_of(fold.X, fold.y, fold.weights, [(rows, rows)])[0]
+            likelihood = learners[0]._likelihood(noise=False)
+            drawn = self._pooled(learners, some.X, likelihood, self.n_draws)
+            draws.append(torch.from_numpy(PredictiveDistribution(drawn, likelihood).functions()))
+            targets.append(torch.from_numpy(some.y).reshape(draws[-1].shape[1:]))
+            weights += [] if some.weights is None else [some.weights]
+        known = torch.from_numpy(np.concatenate(weights)) if weights else None
+        return likeliest_noise(torch.cat(targets), torch.cat(draws, dim=1), known)
+
+    def _pooled(self, learners, X, likelihood, n_draws, seed=None):
+        members = [learner._draws(learner._check_inputs(X)) for learner in learners]
+        convert = [
+            partial(likelihood.convert, other=learner._likelihood(noise=False))
+            for learner in learners
+        ]
+        return PooledDraws(members, n_draws, self.seed_ if seed is None else seed, convert)
+
+    def _nets_of(self, place):
+        return [
+            learner
+            for learner, of in zip(self.estimators_, self._places, strict=True)
+            if of == place
+        ]
+
+    def _draws_of_folds(self, X, n_draws):
+        """Return for each fold the draws of its nets."""
+        likelihood = self._likelihood(noise=False)
+        xs = X if isinstance(X, list) else [X] * self.n_splits_
+        return [self._pooled(self._nets_of(k), x, likelihood, n_draws) for k, x in enumerate(xs)]
+
+    def _out_of_fold(self, folds, n_rows):
+        """Return the mean for each row by the nets that were trained without it."""
+        parts = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
+        likelihood = self._likelihood(noise=False)
+        means = [PredictiveDistribution(part, likelihood).mean() for part in parts]
+        total = np.zeros((n_rows, *means[0].shape[1:]))
+        times = np.zeros(n_rows)
+        for fold, mean in zip(folds, means, strict=True):
+            np.add.at(total, fold.rows, mean)
+            np.add.at(times, fold.rows, 1)
+        with np.errstate(invalid="ignore"):
+            return total / times.reshape(-1, *[1] * (total.ndim - 1))
+
+    def _calibrate(self, folds):
+        """Learn a calibration from all held-out rows."""
+        likelihood = self._likelihood()
+        if self.calibration == "isotonic" and not likelihood.has_noise:
+            raise ValueError(
+                "`noise` must be given for isotonic calibration, since no draw lies beyond the "
+                f"draws. Got {self.noise_!r}. Set `noise`, or use `calibration='conformal'`."
+            )
+        parts = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
+        if self.calibration == "conformal":
+            return CrossConformalCalibration(
+                [
+                    ConformalCalibration.fit(
+                        PredictiveDistribution(part, likelihood), fold.y, fold.weights
+                    )
+                    for part, fold in zip(parts, folds, strict=True)
+                ],
+            )
+        predictive = PredictiveDistribution(
+            ChainedDraws(parts, self.n_draws, self.seed_), likelihood
+        )
+        y = np.concatenate([fold.y for fold in folds])
+        each = [fold.weights for fold in folds if fold.weights is not None]
+        weights = np.concatenate(each) if each else None
+        return CALIBRATIONS[self.calibration].fit(predictive, y, weights)
+
+    # -- predicting --------------------------------------------------------------------------
+
+    def _predictive(self, X, noise=True, spread=True):
+        """Return the predictive distribution of inputs that were not validated yet."""
+        X = self._check_inputs(X)
+        likelihood = self._likelihood(noise)
+        calibration = getattr(self, "calibration_", None)
+        draws = self._pooled(self.estimators_, X, likelihood, self.n_draws)
+        if noise and self.noise_ is None and calibration is None:
+            return DistributionOfMean(self, draws, likelihood)
+        folds = []
+        if isinstance(calibration, CrossConformalCalibration):
+            folds = self._draws_of_folds(X, self._trained_with["n_draws"])
+        return CrossFittedDistribution(draws, likelihood, calibration, folds)
+
+    def _check_inputs(self, X):
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with "
+                "appropriate arguments before using this estimator."
+            )
+        check_params(
+            {"n_draws": self._parameter_constraints["n_draws"]},
+            {"n_draws": self.n_draws},
+            type(self).__name__,
+        )
+        warn_of_changes(self)
+        check_is_data(X)
+        return validate_data(self, X, reset=False, **TABLE) if self._takes_table else X
+
+    def _likelihood(self, noise=True):
+        one = self.estimators_[0]
+        return GaussianLikelihood(
+            loc=self.y_mean_,
+            scale=self.y_scale_,
+            noise_std=self._noise_std() if noise else np.zeros(()),
+            heteroscedastic=one.heteroscedastic_,
+            nonlinearity=one._nonlinearity(),
+            n_targets=getattr(one, "n_outputs_", None),
+        )
+
+    def _noise_std(self):
+        if self.noise_ == "estimate":
+            return self.noise_std_
+        known = isinstance(self.noise_, Real)
+        return np.asarray(float(self.noise_)) if known else np.zeros(())
+
+
+def _seed_of(random_state: Any) -> int:
+    if random_state is None:
+        return int(torch.randint(2**31 - 1, ()))
+    return int(check_random_state(random_state).randint(2**31 - 1))
