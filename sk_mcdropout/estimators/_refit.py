@@ -33,7 +33,7 @@ def warn_of_changes(net: Any) -> None:
         now = getattr(net, name)
         if now is value or (now == value and type(now) is type(value)) or _is_state(now, value):
             continue
-        again = "Call `initialize` and `fit`" if net.warm_start else "Call `fit`"
+        again = "Call `initialize` and `fit`" if getattr(net, "warm_start", False) else "Call `fit`"
         warn_once(
             net,
             f"{name}={now!r}",

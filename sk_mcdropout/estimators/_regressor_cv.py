@@ -516,6 +516,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
                     )
                     for part, fold in zip(parts, folds, strict=True)
                 ],
+                self.n_draws,
             )
         predictive = PredictiveDistribution(
             ChainedDraws(parts, self.n_draws, self.seed_), likelihood
@@ -537,7 +538,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             return DistributionOfMean(self, draws, likelihood)
         folds = []
         if isinstance(calibration, CrossConformalCalibration):
-            folds = self._draws_of_folds(X, self._trained_with["n_draws"])
+            folds = self._draws_of_folds(X, calibration.n_draws)
         return CrossFittedDistribution(draws, likelihood, calibration, folds)
 
     def _check_inputs(self, X):

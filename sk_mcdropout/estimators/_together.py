@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from joblib import effective_n_jobs
+from scipy import sparse
 from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -42,6 +43,7 @@ _UNKNOWN = (
     "dataset__",
     "optimizer__param_groups",
 )
+_MADE_DENSE = 2**26  # numbers of a sparse table
 
 
 class Task(NamedTuple):
@@ -136,9 +138,7 @@ def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
     """Make the net of a task; return None where its net or its data cannot be stacked."""
     learner = task.learner
     X, y = learner._prepare(task.X, task.y, True, {}, task.sample_weight)
-    if not isinstance(X, np.ndarray) or X.ndim != 2 or y is None or y.ndim > 2:
-        return None
-    if not StackedMLP.takes(learner.module_):
+    if not _is_small_table(X) or y is None or y.ndim > 2 or not StackedMLP.takes(learner.module_):
         return None
     train, _ = learner.get_split_datasets(X, y)
     learner.__dict__["_weights_were_read"] = True
@@ -151,6 +151,13 @@ def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
         known[key] = X, y, Rows(x, y_true, None if weights is None else torch.tensor(weights).to(x))
     X, y, rows = known[key]
     return _Made(task, X, y, rows)
+
+
+def _is_small_table(X: Any) -> bool:
+    """Return whether X is a dense table, or a sparse one that may be made dense as a whole."""
+    if sparse.issparse(X):
+        return X.shape[0] * X.shape[1] <= _MADE_DENSE
+    return isinstance(X, np.ndarray) and X.ndim == 2
 
 
 def _kind(made: _Made) -> tuple[Any, ...]:

@@ -84,6 +84,8 @@ class CrossConformalCalibration(Uncalibrated):
     ----------
     folds : sequence of ConformalCalibration
         The errors of each fold.
+    n_draws : int
+        The number of draws that the mean and the standard deviation of a fold are of.
 
     Examples
     --------
@@ -99,8 +101,9 @@ class CrossConformalCalibration(Uncalibrated):
     method = "conformal"
     has_density = False
 
-    def __init__(self, folds: Sequence[ConformalCalibration]) -> None:
+    def __init__(self, folds: Sequence[ConformalCalibration], n_draws: int = 100) -> None:
         self.folds = folds
+        self.n_draws = n_draws
 
     def quantiles(self, predictive: Any, levels: np.ndarray) -> np.ndarray:
         """Return quantiles, of shape (n_samples, [n_targets,] n_levels)."""

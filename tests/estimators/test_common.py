@@ -5,7 +5,7 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_mcdropout import MLP, MCDropoutRegressor
+from sk_mcdropout import MLP, MCDropoutRegressor, MCDropoutRegressorCV
 
 ESTIMATORS = [
     # Fewer epochs and draws keep the checks quick; of the third each fit is six.
@@ -13,7 +13,11 @@ ESTIMATORS = [
     MCDropoutRegressor(noise="heteroscedastic", max_epochs=40, n_draws=10),
     MCDropoutRegressor(noise="estimate", max_epochs=20, n_draws=10),
 ]
+OF_FOLDS = MCDropoutRegressorCV(
+    MCDropoutRegressor(max_epochs=15), param_grid={"lr": [0.01]}, cv=2, n_draws=10
+)
 
+# An ensemble of folds has other folds, too, where rows are repeated.
 _MASKS = "in training a repeated row gets a mask of dropout each time, a weighted row gets one"
 EXPECTED_TO_FAIL = {
     "check_sample_weight_equivalence_on_dense_data": _MASKS,
@@ -21,7 +25,9 @@ EXPECTED_TO_FAIL = {
 }
 
 
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL)
+@parametrize_with_checks(
+    [*ESTIMATORS, OF_FOLDS], expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL
+)
 def test_estimator_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy import sparse
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from torch import nn
@@ -135,6 +136,16 @@ def test_each_net_has_a_rate_and_a_learning_rate_and_a_decay_of_its_own(X, data,
             losses = plain.fit(*rows).history[:, "train_loss"]
             assert_allclose(net.history[:, "train_loss"], losses, rtol=1e-4)
     assert len(stacks) == 2
+
+
+@pytest.mark.parametrize(("most", "n_stacks"), [(1000, 1), (100, 0)])
+def test_a_sparse_table_is_stacked_where_it_fits(X, data, stacks, monkeypatch, most, n_stacks):
+    monkeypatch.setattr(_together, "_MADE_DENSE", most)
+    nets = make_nets()
+    fit_all(nets, [(sparse.csr_array(table), target) for table, target in data])
+    assert len(stacks) == n_stacks
+    expected = make_nets()[1].fit(*data[1]).predict(X)
+    assert_allclose(nets[1].predict(X), expected, rtol=1e-3)
 
 
 def test_nets_of_one_table_share_its_rows(X, y, stacks, monkeypatch):
