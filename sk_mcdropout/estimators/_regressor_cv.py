@@ -1,6 +1,5 @@
 """Regression by a cross-fitted ensemble of nets, whose settings are searched on the way."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,24 @@ from sklearn.model_selection import KFold, ParameterGrid, check_cv
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_consistent_length, validate_data
+from skorch.dataset import get_len
 from skorch.utils import is_dataset
 
 from sk_mcdropout.predictive import (
     CALIBRATIONS,
-    ConformalCalibration,
     CrossConformalCalibration,
     CrossFittedDistribution,
     GaussianLikelihood,
-    PredictiveDistribution,
-    likeliest_noise,
 )
-from sk_mcdropout.sampling import ChainedDraws, PooledDraws, warn
+from sk_mcdropout.sampling import warn
 
-from ._batches import evenly_spaced
 from ._noiseless import DistributionOfMean
+from ._out_of_fold import (
+    calibration_from,
+    mean_out_of_fold,
+    noise_out_of_fold,
+    pooled_draws,
+)
 from ._predict import PredictiveRegressorMixin
 from ._refit import forget_warnings, note, warn_of_changes
 from ._regressor import MCDropoutRegressor
@@ -48,8 +50,6 @@ from ._validation import (
 from ._weights import check_weights
 
 __all__ = ["MCDropoutRegressorCV"]
-
-_MOST_ROWS = 10_000  # tell a noise to 1 %
 
 
 class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimator):
@@ -95,7 +95,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     random_state : int, RandomState instance or None, default=None
         Seed of the folds, the nets and the draws.
     n_jobs : int, default=None
-        Number of processes for nets that are trained one by one; a stack is trained in one.
+        Number of processes, which share out the nets; None is one.
     verbose : int, default=0
         Above 0 the steps of a stack are shown.
 
@@ -266,7 +266,9 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         settings = self._train_settings(base, folds)
         scorer = self._scorer(base)
         for setting in settings:
-            self._learn_noise(setting, folds)
+            if setting.noise == "estimate" and setting.is_whole:
+                nets = [[learner] for learner in setting.learners]
+                setting.know_noise(noise_out_of_fold(nets, folds, self.n_draws, self.seed_))
             setting.score(scorer, folds, **routed.scorer.score)
         self.best_index_ = best_of(settings)
         self.cv_results_ = results_of(settings)
@@ -311,7 +313,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             )
         self._takes_table = is_table(X) and not takes_columns(base.module, X)
         if not self._takes_table:
-            check_consistent_length(*(X.values() if hasattr(X, "values") else [X]), y)
+            check_consistent_length(np.zeros(get_len(X)), y)
             return X, np.asarray(y)
         if getattr(y, "ndim", 0) > 2:
             check_consistent_length(X, y)
@@ -402,31 +404,29 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         """Train what is missing for the best setting, and learn noise and calibration."""
         self.noise_ = best.noise
         nets = [[learner] for learner in best.learners]
-        n_folds = len(folds)
-        more = [(k, m) for m in range(1, self.members) for k in range(n_folds)]
-        tasks = [
-            Task(self._learner(base, best.params, best.noise, k, m), *folds[k][4:]) for k, m in more
-        ]
-        self._train(tasks)
-        for (k, _), task in zip(more, tasks, strict=True):
-            if hasattr(task.learner, "module_"):
-                nets[k].append(task.learner)
+        for m in range(1, self.members):
+            more = [self._learner(base, best.params, best.noise, k, m) for k in range(len(folds))]
+            self._train([Task(net, *fold[4:]) for net, fold in zip(more, folds, strict=True)])
+            for of_fold, net in zip(nets, more, strict=True):
+                of_fold.append(net)
         if best.noise == "estimate":
-            self.noise_std_ = self._likeliest_noise(nets, folds)
+            self.noise_std_ = noise_out_of_fold(nets, folds, self.n_draws, self.seed_)
         self.estimators_ = [learner for of_fold in nets for learner in of_fold]
-        self._places = np.repeat(np.arange(n_folds), [len(of_fold) for of_fold in nets])
-        self.oof_prediction_ = self._out_of_fold(folds, len(data[1]))
+        self._places = np.repeat(np.arange(len(folds)), self.members)
+        draws, likelihood = (
+            self._draws_of_folds([f.X for f in folds], self.n_draws),
+            self._likelihood(),
+        )
+        self.oof_prediction_ = mean_out_of_fold(draws, folds, likelihood, len(data[1]))
         self.__dict__.pop("calibration_", None)
         if self.calibration is not None:
-            self.calibration_ = self._calibrate(folds)
+            self.calibration_ = calibration_from(self.calibration, draws, folds, likelihood)
         if not self.ensemble:
-            tasks = [
-                Task(self._learner(base, best.params, best.noise, n_folds, m), *data)
+            self.estimators_ = [
+                self._learner(base, best.params, best.noise, len(folds), m)
                 for m in range(self.members)
             ]
-            self._train(tasks)
-            self.estimators_ = [task.learner for task in tasks]
-            self._places = np.zeros(self.members, dtype=int)
+            self._train([Task(net, *data) for net in self.estimators_])
         note(self, "noise", "calibration", "ensemble")
 
     def _train(self, tasks):
@@ -434,97 +434,21 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             if error is not None:
                 raise error
         if any(task.learner._interrupted for task in tasks):
-            if not hasattr(tasks[0].learner, "module_"):
+            if not all(hasattr(task.learner, "module_") for task in tasks):
                 raise KeyboardInterrupt
             warn(
                 "the training must go on to its end. Got an interrupt: nets are as they were then. "
                 "Call `fit` again."
             )
 
-    # -- what held-out rows tell ---------------------------------------------------------------
-
-    def _learn_noise(self, setting, folds):
-        """Let the nets of a setting know the noise that its held-out rows are likeliest under."""
-        if setting.noise != "estimate" or not setting.is_whole:
-            return
-        noise = self._likeliest_noise([[learner] for learner in setting.learners], folds)
-        for learner in setting.learners:
-            learner.set_params(noise="estimate").noise_std_ = noise
-
-    def _likeliest_noise(self, nets, folds):
-        """Return the noise that the held-out rows are likeliest under, in the units of y."""
-        targets, draws, weights = [], [], []
-        for learners, fold in zip(nets, folds, strict=True):
-            rows = evenly_spaced(len(fold.y), max(1, _MOST_ROWS // len(folds)))
-            some = folds_of(fold.X, fold.y, fold.weights, [(rows, rows)])[0]
-            likelihood = learners[0]._likelihood(noise=False)
-            drawn = self._pooled(learners, some.X, likelihood, self.n_draws)
-            draws.append(torch.from_numpy(PredictiveDistribution(drawn, likelihood).functions()))
-            targets.append(torch.from_numpy(some.y).reshape(draws[-1].shape[1:]))
-            weights += [] if some.weights is None else [some.weights]
-        known = torch.from_numpy(np.concatenate(weights)) if weights else None
-        return likeliest_noise(torch.cat(targets), torch.cat(draws, dim=1), known)
-
-    def _pooled(self, learners, X, likelihood, n_draws, seed=None):
-        members = [learner._draws(learner._check_inputs(X)) for learner in learners]
-        convert = [
-            partial(likelihood.convert, other=learner._likelihood(noise=False))
-            for learner in learners
-        ]
-        return PooledDraws(members, n_draws, self.seed_ if seed is None else seed, convert)
-
-    def _nets_of(self, place):
+    def _draws_of_folds(self, xs, n_draws):
+        """Return for each fold the draws of its nets, for rows of its own."""
+        likelihood, places = self._likelihood(noise=False), np.asarray(self._places)
+        nets = [[self.estimators_[j] for j in np.flatnonzero(places == k)] for k in range(len(xs))]
         return [
-            learner
-            for learner, of in zip(self.estimators_, self._places, strict=True)
-            if of == place
+            pooled_draws(of_fold, x, likelihood, n_draws, self.seed_)
+            for of_fold, x in zip(nets, xs, strict=True)
         ]
-
-    def _draws_of_folds(self, X, n_draws):
-        """Return for each fold the draws of its nets."""
-        likelihood = self._likelihood(noise=False)
-        xs = X if isinstance(X, list) else [X] * self.n_splits_
-        return [self._pooled(self._nets_of(k), x, likelihood, n_draws) for k, x in enumerate(xs)]
-
-    def _out_of_fold(self, folds, n_rows):
-        """Return the mean for each row by the nets that were trained without it."""
-        parts = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
-        likelihood = self._likelihood(noise=False)
-        means = [PredictiveDistribution(part, likelihood).mean() for part in parts]
-        total = np.zeros((n_rows, *means[0].shape[1:]))
-        times = np.zeros(n_rows)
-        for fold, mean in zip(folds, means, strict=True):
-            np.add.at(total, fold.rows, mean)
-            np.add.at(times, fold.rows, 1)
-        with np.errstate(invalid="ignore"):
-            return total / times.reshape(-1, *[1] * (total.ndim - 1))
-
-    def _calibrate(self, folds):
-        """Learn a calibration from all held-out rows."""
-        likelihood = self._likelihood()
-        if self.calibration == "isotonic" and not likelihood.has_noise:
-            raise ValueError(
-                "`noise` must be given for isotonic calibration, since no draw lies beyond the "
-                f"draws. Got {self.noise_!r}. Set `noise`, or use `calibration='conformal'`."
-            )
-        parts = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
-        if self.calibration == "conformal":
-            return CrossConformalCalibration(
-                [
-                    ConformalCalibration.fit(
-                        PredictiveDistribution(part, likelihood), fold.y, fold.weights
-                    )
-                    for part, fold in zip(parts, folds, strict=True)
-                ],
-                self.n_draws,
-            )
-        predictive = PredictiveDistribution(
-            ChainedDraws(parts, self.n_draws, self.seed_), likelihood
-        )
-        y = np.concatenate([fold.y for fold in folds])
-        each = [fold.weights for fold in folds if fold.weights is not None]
-        weights = np.concatenate(each) if each else None
-        return CALIBRATIONS[self.calibration].fit(predictive, y, weights)
 
     # -- predicting --------------------------------------------------------------------------
 
@@ -533,12 +457,12 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         X = self._check_inputs(X)
         likelihood = self._likelihood(noise)
         calibration = getattr(self, "calibration_", None)
-        draws = self._pooled(self.estimators_, X, likelihood, self.n_draws)
+        draws = pooled_draws(self.estimators_, X, likelihood, self.n_draws, self.seed_)
         if noise and self.noise_ is None and calibration is None:
             return DistributionOfMean(self, draws, likelihood)
         folds = []
         if isinstance(calibration, CrossConformalCalibration):
-            folds = self._draws_of_folds(X, calibration.n_draws)
+            folds = self._draws_of_folds([X] * self.n_splits_, calibration.n_draws)
         return CrossFittedDistribution(draws, likelihood, calibration, folds)
 
     def _check_inputs(self, X):

@@ -86,6 +86,11 @@ class Setting:
             for learner in self.learners
         ]
 
+    def know_noise(self, noise_std: np.ndarray) -> None:
+        """Let the estimators of all folds know the noise that was found."""
+        for learner in self.learners:
+            learner.set_params(noise="estimate").noise_std_ = noise_std
+
     def score(self, scorer: Any, folds: Sequence[Fold], **params: Any) -> None:
         """Score the estimator of each fold on its held-out rows; NaN where that cannot be done."""
         for learner, fold in zip(self.learners, folds, strict=True):

@@ -78,7 +78,7 @@ def fit_together(
     tasks : sequence of Task
         The estimators, not fitted yet, and their rows.
     n_jobs : int, optional
-        Number of processes for those that are fitted one by one.
+        Number of processes, for parts of the stacks and those that are fitted one by one.
     progress : bool
         Whether to show the steps of the stacks.
     **fit_params : dict
@@ -96,6 +96,9 @@ def fit_together(
     before = [vars(task.learner).copy() for task in tasks]
     try:
         stacks = [] if fit_params else _stacks_of(tasks)
+        if effective_n_jobs(n_jobs) > 1:
+            stacked |= _fit_in_processes(stacks, n_jobs)
+            stacks = []
         for stack in stacks:
             stacked |= _fit_stack(stack, progress)
             if any(made.task.learner._interrupted for made in stack.values()):
@@ -196,6 +199,38 @@ def _fit_stack(stack: dict[int, _Made], progress: bool) -> dict[int, ValueError 
     return {place: _tried(_finish, made) for place, made in stack.items()}
 
 
+def _fit_in_processes(
+    stacks: Sequence[dict[int, _Made]], n_jobs: int | None
+) -> dict[int, ValueError | None]:
+    """Train parts of the stacks in processes; return what went wrong with each net."""
+    n_parts = effective_n_jobs(n_jobs)
+    parts = [
+        {place: stack[place] for place in places}
+        for stack in stacks
+        for places in (list(stack)[k::n_parts] for k in range(n_parts))
+        if places
+    ]
+    errors: dict[int, ValueError | None] = {}
+    fits = Parallel(n_jobs=n_jobs)(delayed(_fitted_stack)(part) for part in parts)
+    for part, (learners, of_part) in zip(parts, fits, strict=True):
+        for made, learner in zip(part.values(), learners, strict=True):
+            _take_over(made.task.learner, learner)
+        errors |= of_part
+    return errors
+
+
+def _fitted_stack(stack: dict[int, _Made]) -> tuple[list[Any], dict[int, ValueError | None]]:
+    """Train a stack in another process, and send the estimators back."""
+    errors = _fit_stack(stack, progress=False)
+    return [made.task.learner for made in stack.values()], errors
+
+
+def _take_over(learner: Any, fitted: Any) -> None:
+    """Let an estimator be what its copy has become in another process."""
+    vars(learner).clear()
+    vars(learner).update(vars(fitted))
+
+
 def _finish(made: _Made) -> None:
     made.task.learner._finish(made.X, made.y, True, {})
 
@@ -224,8 +259,7 @@ def _fit_alone(
         return errors
     fits = Parallel(n_jobs=n_jobs)(delayed(_fitted)(task, fit_params) for task in tasks.values())
     for (place, task), (learner, error) in zip(tasks.items(), fits, strict=True):
-        vars(task.learner).clear()
-        vars(task.learner).update(vars(learner))
+        _take_over(task.learner, learner)
         errors[place] = error
     return errors
 

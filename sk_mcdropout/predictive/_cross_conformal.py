@@ -39,7 +39,8 @@ class CrossFittedDistribution(PredictiveDistribution):
     >>> from sk_mcdropout import MCDropoutRegressor, MCDropoutRegressorCV
     >>> X, y = load_diabetes(return_X_y=True)
     >>> net = MCDropoutRegressor(dropout=0.1, max_epochs=5)
-    >>> model = MCDropoutRegressorCV(net, param_grid={}, random_state=0).fit(X, y)
+    >>> model = MCDropoutRegressorCV(net, param_grid={}, calibration="conformal", random_state=0)
+    >>> model = model.fit(X, y)
     >>> len(model.predict_distribution(X[:5]).mean_and_std_of_folds())
     5
     """

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -165,9 +166,7 @@ def test_the_noise_is_the_likeliest_for_held_out_rows(X, y):
         net.set_params(noise=None).draws(X[test])
         for net, (_, test) in zip(model.estimators_, cv.split(X), strict=True)
     ]
-    expected = likeliest_noise(
-        *map(__import__("torch").from_numpy, (y, np.concatenate(draws, axis=1)))
-    )
+    expected = likeliest_noise(torch.from_numpy(y), torch.from_numpy(np.hstack(draws)))
     assert_allclose(model.noise_std_, expected, rtol=0.05)
     _, _, aleatoric = model.predict_decomposed(X[:5])
     assert_allclose(aleatoric, model.noise_std_)

@@ -217,6 +217,20 @@ def test_processes_give_what_one_gives(X, data, n_jobs):
     assert nets[1].history[:, "train_loss"] == expected.history[:, "train_loss"]
 
 
+def test_processes_share_a_stack(X, data):
+    nets = make_nets()
+    nets[1].set_params(lr=1e30)
+    tasks = [Task(net, *rows) for net, rows in zip(nets, data, strict=True)]
+    errors = fit_together(tasks, n_jobs=2)
+    assert "Lower `lr`" in str(errors[1])
+    assert errors[0] is errors[2] is None
+    assert not hasattr(nets[1], "module_")
+    for k in (0, 2):
+        plain = make_nets()[k].fit(*data[k])
+        assert_allclose(nets[k].predict(X), plain.predict(X), rtol=1e-3)
+        assert set(vars(nets[k])) == set(vars(plain))
+
+
 def test_nets_of_unlike_steps_are_stacked_apart(X, y, stacks):
     nets = make_nets()
     fit_all(nets, [(X, y), (X[:50], y[:50]), (X, y)])

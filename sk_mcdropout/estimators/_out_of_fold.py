@@ -1,0 +1,163 @@
+"""What rows tell that nets were not trained on: the noise, the mean of each row, a calibration."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from sk_mcdropout.predictive import (
+    CALIBRATIONS,
+    ConformalCalibration,
+    CrossConformalCalibration,
+    GaussianLikelihood,
+    PredictiveDistribution,
+    Uncalibrated,
+    likeliest_noise,
+)
+from sk_mcdropout.sampling import ChainedDraws, PooledDraws
+
+from ._batches import evenly_spaced
+from ._search import Fold, folds_of
+
+__all__ = ["calibration_from", "mean_out_of_fold", "noise_out_of_fold", "pooled_draws"]
+
+_MOST_ROWS = 10_000  # tell a noise to 1 %
+
+
+def pooled_draws(
+    learners: Sequence[Any], X: Any, likelihood: GaussianLikelihood, n_draws: int, seed: int
+) -> PooledDraws:
+    """Return the draws of fitted estimators for some rows, pooled.
+
+    Parameters
+    ----------
+    learners : sequence of MCDropoutRegressor
+        The estimators.
+    X : array, tensor, frame, or mapping or list of these
+        The rows.
+    likelihood : GaussianLikelihood
+        The scale of y that the draws are to have in common.
+    n_draws : int
+        Number of draws of all together.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    PooledDraws
+        The draws.
+    """
+    members = [learner._draws(learner._check_inputs(X)) for learner in learners]
+    own = [learner._likelihood(noise=False) for learner in learners]
+    convert = [partial(likelihood.convert, other=other) for other in own]
+    return PooledDraws(members, n_draws, seed, convert)
+
+
+def noise_out_of_fold(
+    nets: Sequence[Sequence[Any]], folds: Sequence[Fold], n_draws: int, seed: int
+) -> np.ndarray:
+    """Return the noise that the held-out rows are likeliest under, 10,000 of them at most.
+
+    Parameters
+    ----------
+    nets : sequence of (sequence of MCDropoutRegressor)
+        The estimators that were trained without each fold.
+    folds : sequence of Fold
+        The folds.
+    n_draws, seed : int
+        Number of draws of the nets of a fold, and their seed.
+
+    Returns
+    -------
+    ndarray of shape () or (n_targets,)
+        The standard deviation of the noise, in the units of y.
+    """
+    targets, draws, weights = [], [], []
+    for learners, fold in zip(nets, folds, strict=True):
+        rows = evenly_spaced(len(fold.y), max(1, _MOST_ROWS // len(folds)))
+        (some,) = folds_of(fold.X, fold.y, fold.weights, [(rows, rows)])
+        likelihood = learners[0]._likelihood(noise=False)
+        drawn = pooled_draws(learners, some.X, likelihood, n_draws, seed)
+        draws.append(torch.from_numpy(PredictiveDistribution(drawn, likelihood).functions()))
+        targets.append(torch.from_numpy(some.y).reshape(draws[-1].shape[1:]))
+        weights += [] if some.weights is None else [some.weights]
+    known = torch.from_numpy(np.concatenate(weights)) if weights else None
+    return likeliest_noise(torch.cat(targets), torch.cat(draws, dim=1), known)
+
+
+def mean_out_of_fold(
+    draws: Sequence[PooledDraws],
+    folds: Sequence[Fold],
+    likelihood: GaussianLikelihood,
+    n_rows: int,
+) -> np.ndarray:
+    """Return the mean for each row by the nets that were trained without it.
+
+    Parameters
+    ----------
+    draws : sequence of PooledDraws
+        The draws for the rows of each fold.
+    folds : sequence of Fold
+        The folds.
+    likelihood : GaussianLikelihood
+        What the draws mean.
+    n_rows : int
+        The number of all rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,) or (n_rows, n_targets)
+        The means, in the units of y: that of several folds for a row that they all hold out, NaN
+        for one that none holds out.
+    """
+    means = [PredictiveDistribution(part, likelihood).mean() for part in draws]
+    total, times = np.zeros((n_rows, *means[0].shape[1:])), np.zeros(n_rows)
+    for fold, mean in zip(folds, means, strict=True):
+        np.add.at(total, fold.rows, mean)
+        np.add.at(times, fold.rows, 1)
+    with np.errstate(invalid="ignore"):
+        return total / times.reshape(-1, *[1] * (total.ndim - 1))
+
+
+def calibration_from(
+    method: str,
+    draws: Sequence[PooledDraws],
+    folds: Sequence[Fold],
+    likelihood: GaussianLikelihood,
+) -> Uncalibrated:
+    """Learn a calibration from all held-out rows.
+
+    Parameters
+    ----------
+    method : {"std", "isotonic", "conformal"}
+        The kind of calibration.
+    draws : sequence of PooledDraws
+        The draws for the rows of each fold.
+    folds : sequence of Fold
+        The folds.
+    likelihood : GaussianLikelihood
+        What the draws mean, with the noise.
+
+    Returns
+    -------
+    StdCalibration, IsotonicCalibration or CrossConformalCalibration
+        The calibration.
+    """
+    n_draws = draws[0].n_draws
+    if method == "conformal":
+        pairs = zip(draws, folds, strict=True)
+        parts = ((PredictiveDistribution(part, likelihood), fold) for part, fold in pairs)
+        errors = [ConformalCalibration.fit(part, fold.y, fold.weights) for part, fold in parts]
+        return CrossConformalCalibration(errors, n_draws)
+    if method == "isotonic" and not likelihood.has_noise:
+        raise ValueError(
+            "`noise` must be given for isotonic calibration, since no draw lies beyond the draws. "
+            "Got no noise. Set `noise`, or use `calibration='conformal'`."
+        )
+    chained = ChainedDraws(draws, n_draws, draws[0].seed)
+    each = [fold.weights for fold in folds if fold.weights is not None]
+    weights = np.concatenate(each) if each else None
+    y = np.concatenate([fold.y for fold in folds])
+    return CALIBRATIONS[method].fit(PredictiveDistribution(chained, likelihood), y, weights)
