@@ -3,7 +3,6 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
 from itertools import islice
 from time import perf_counter
@@ -107,7 +106,7 @@ class Stack:
         steps = (step for some in ahead(self._steps()) for step in some)
         bar = tqdm(total=self.n_steps, unit="step", disable=not progress)
         try:
-            with bar, _fewer_threads():
+            with bar:
                 for _ in range(self.one.max_epochs_):
                     self._epoch(steps, bar)
         except KeyboardInterrupt:
@@ -205,17 +204,6 @@ def _means(each: Tensor, n_rows: Sequence[int]) -> Tensor:
     if min(n_rows) == each.shape[1]:
         return each.mean(dim=(1, 2))
     return torch.stack([part[:n].mean() for part, n in zip(each, n_rows, strict=True)])
-
-
-@contextmanager
-def _fewer_threads() -> Iterator[None]:
-    """Leave one of torch's threads to the masks, which are drawn meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before - 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
