@@ -109,18 +109,18 @@ deep ensemble is five of our nets without dropout, with noise of their own. The 
 is scikit-learn's, with a length scale for each column and noise, on 1,000 rows at most; gradient
 boosting scikit-learn's, with the quantile loss, of which the error is that of the median.
 
-Lines in italics are published, with the errors that they state; not all of them are of these
-splits. Those of 2016 had their precision tuned over all splits, test rows among them. A mean of
-few splits is not to be held against one of 20 to the last digit: that of splits alone is in
-brackets where the published line has one for each split.
+Lines in italics are published ones, the {n} likeliest, with the errors that they state; some are
+of other splits, as they say. Those of 2016 had their precision tuned over all splits, test rows
+among them. Means of few splits are not to be held against those of 20: where a line states each
+split, its mean over the splits that were run here is in brackets.
 """
+N_LINES = 10
 
 
 def summary(rows):
     """Return the mean and the standard error of the splits of a protocol on a set."""
     values = np.array([[float(row["rmse"]), float(row["ll"])] for row in rows])
-    with np.errstate(invalid="ignore"):
-        error = values.std(axis=0) / np.sqrt(len(values))
+    error = values.std(axis=0) / np.sqrt(len(values)) if len(values) > 1 else (np.nan, np.nan)
     seconds = np.mean([float(row["seconds"]) for row in rows])
     return [len(rows), *values.mean(axis=0), *error, seconds]
 
@@ -129,7 +129,25 @@ def cell(mean, error):
     """Return a number with its error as text."""
     if mean is None or np.isnan(mean):
         return ""
-    return f"{mean:.3f}" if error is None else f"{mean:.3f} ± {error:.3f}"
+    return f"{mean:.3f}" if error is None or np.isnan(error) else f"{mean:.3f} ± {error:.3f}"
+
+
+def published_lines(name, n_splits, published):
+    """Return the published lines of a set that state both numbers, the likeliest ones first.
+
+    What a line states for each of our splits is in brackets.
+    """
+    lines = []
+    for method, line in published.get(name, {}).items():
+        pairs = [line.get(kind) or (None, None) for kind in ("rmse", "ll")]
+        if None in (pairs[0][0], pairs[1][0]):
+            continue
+        cells = [cell(*pair) for pair in pairs]
+        for k, kind in enumerate(("rmse", "ll")):
+            if each := line.get(f"{kind}_per_split"):
+                cells[k] += f" ({np.mean(each[:n_splits]):.3f})"
+        lines.append((pairs[1][0], method, cells))
+    return sorted(lines, reverse=True)
 
 
 def lines_of(name, rows, published):
@@ -140,20 +158,34 @@ def lines_of(name, rows, published):
             n, rmse, ll, rmse_error, ll_error, seconds = summary(own)
             yield protocol, n, cell(rmse, rmse_error), cell(ll, ll_error), f"{seconds:.0f}"
     n_splits = max(int(row["split"]) for row in rows) + 1
-    for method, line in published.get(name, {}).items():
-        pairs = [line.get(kind) or (None, None) for kind in ("rmse", "ll")]
-        cells = [cell(*pair) for pair in pairs]
-        for k, kind in enumerate(("rmse", "ll")):
-            if each := line.get(f"{kind}_per_split"):
-                cells[k] += f" ({np.mean(each[:n_splits]):.3f})"
+    for _, method, cells in published_lines(name, n_splits, published)[:N_LINES]:
         yield f"*{method}*", "", *cells, ""
+
+
+def short_table(rows, published):
+    """Return the log-likelihoods of all sets, beside the likeliest published lines."""
+    lines = []
+    for name in sorted({row["set"] for row in rows}):
+        own = {}
+        for protocol in ("best", "default"):
+            of_set = [r for r in rows if (r["set"], r["protocol"]) == (name, protocol)]
+            own[protocol] = summary(of_set) if of_set else [0, *[np.nan] * 5]
+        n = own["best"][0]
+        all_lines = published_lines(name, n or 1, published)
+        dropout = [line for line in all_lines if "dropout" in line[1].lower()]
+        dropout = [line for line in dropout if "(" in line[2][1]] or dropout
+        theirs = [found[0][2][1] if found else "" for found in (dropout, all_lines)]
+        lines.append((name, n, *(cell(v[2], v[4]) for v in own.values()), *theirs))
+    columns = ("set", "splits", "best", "default", "published, dropout", "published, any")
+    return "## Log-likelihood\n\n" + markdown(columns, lines, "lrrrrr") + "\n"
 
 
 def report(published):
     """Write the tables of all splits that are done."""
     rows = finished()
     names = sorted({row["set"] for row in rows})
-    text = intro(INTRO, "uci.py --data FOLDER --published FILE", PACKAGES) + f"Date: {DATE}.\n\n"
+    text = intro(INTRO.format(n=N_LINES), "uci.py --data FOLDER --published FILE", PACKAGES)
+    text += f"Date: {DATE}.\n\n" + short_table(rows, published)
     columns = ("model", "splits", "RMSE", "log-likelihood", "seconds a split")
     table = []
     for name in names:

@@ -91,7 +91,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         holds new rows like these with a probability of at least about ``2 c - 1``, and for nets
         that do not hang on single rows of about c; see `CrossConformalCalibration`.
     n_draws : int, default=100
-        Number of Monte-Carlo draws, of all nets together.
+        Number of Monte-Carlo draws, of all nets together; fewer than there are nets leave some out.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds, the nets and the draws.
     n_jobs : int, default=None
