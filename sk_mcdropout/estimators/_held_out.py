@@ -103,7 +103,7 @@ def draws_by_folds(net, X, y, fit_params, sample_weight=None):
         Task(learner, multi_indexing(X, others), y[others], some)
         for learner, (others, _), some in zip(learners, splits, given, strict=True)
     ]
-    for error in fit_together(tasks, progress=bool(net.verbose), **fit_params):
+    for error in fit_together(tasks, None, bool(net.verbose), first_error=True, **fit_params):
         if error is not None:
             raise error
     targets, draws, weights = [], [], []

@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn import get_config
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import KFold, ParameterGrid, check_cv
-from sklearn.utils import Bunch, check_random_state
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.model_selection import KFold, check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, validate_data
 from skorch.dataset import get_len
 from skorch.utils import is_dataset
@@ -21,8 +20,8 @@ from sk_mcdropout.predictive import (
     CrossFittedDistribution,
     GaussianLikelihood,
 )
-from sk_mcdropout.sampling import warn
 
+from ._cv_training import base_of, learner_of, routed_metadata, train, train_settings
 from ._noiseless import DistributionOfMean
 from ._out_of_fold import (
     calibration_from,
@@ -33,9 +32,9 @@ from ._out_of_fold import (
 from ._predict import PredictiveRegressorMixin
 from ._refit import forget_warnings, note, warn_of_changes
 from ._regressor import MCDropoutRegressor
-from ._search import Setting, best_of, default_grid, folds_of, log_density, results_of
+from ._search import best_of, folds_of, log_density, results_of
 from ._target import mean_and_scale, target_array
-from ._together import Task, fit_together, why_alone
+from ._together import Task
 from ._validation import (
     TABLE,
     Integral,
@@ -130,7 +129,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     See Also
     --------
-    MCDropoutRegressor : one net, of one setting.
+    MCDropoutRegressor : One net, of one setting.
 
     References
     ----------
@@ -215,7 +214,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         router = MetadataRouter(owner=self).add_self_request(self)
         router.add(splitter=self.cv, method_mapping=to(caller="fit", callee="split"))
         to = MethodMapping().add
-        scorer = self._scorer(self._base())
+        scorer = self._scorer(base_of(self))
         return router.add(scorer=scorer, method_mapping=to(caller="fit", callee="score"))
 
     # -- fitting -----------------------------------------------------------------------------
@@ -255,15 +254,15 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     def _fit(self, X, y, sample_weight, params):
         self._check_own_params()
-        base = self._base()
+        base = base_of(self)
         X, y = self._check_training_data(base, X, y)
         weights = None if sample_weight is None else check_weights(sample_weight, len(y))
-        routed = self._routed(sample_weight, params)
+        routed = routed_metadata(self, sample_weight, params)
         forget_warnings(self)
         self.seed_ = _seed_of(self.random_state)
         folds = folds_of(X, y, weights, self._splits(X, y, routed.splitter.split))
         self.n_splits_ = len(folds)
-        settings = self._train_settings(base, folds)
+        settings = train_settings(self, base, folds)
         scorer = self._scorer(base)
         for setting in settings:
             if setting.noise == "estimate" and setting.is_whole:
@@ -287,19 +286,6 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
                 "folds. Got False. Leave it out, or calibrate by 'std' or 'isotonic'."
             )
 
-    def _base(self):
-        """Return a copy of the estimator without what is given here."""
-        base = MCDropoutRegressor() if self.estimator is None else clone(self.estimator)
-        usual = {"noise": None, "n_draws": 100, "random_state": None, "warm_start": False}
-        for name, value in usual.items():
-            given = getattr(base, name)
-            if given != value and given != getattr(self, name, value):
-                raise ValueError(
-                    f"`{name}` must be given to {type(self).__name__}, not to its estimator. Got "
-                    f"{given!r} there. Leave it out there."
-                )
-        return base.set_params(**usual)
-
     def _check_training_data(self, base, X, y):
         if y is None:
             raise ValueError(
@@ -320,21 +306,6 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             return validate_data(self, X, **TABLE), np.asarray(y)
         return validate_data(self, X, y, multi_output=True, y_numeric=True, **TABLE)
 
-    def _routed(self, sample_weight, params):
-        """Return the metadata for the splitter and for the scorer, beside the weights."""
-        if get_config()["enable_metadata_routing"]:
-            given = {} if sample_weight is None else {"sample_weight": sample_weight}
-            routed = process_routing(self, "fit", **given, **params)
-            routed.scorer.score.pop("sample_weight", None)  # which a fold brings along
-            return routed
-        unknown = set(params) - {"groups"}
-        if unknown:
-            raise TypeError(
-                "the parameters of `fit` must be X, y, sample_weight and groups. Got "
-                f"{sorted(unknown)!r}. Leave them out, or switch metadata routing on."
-            )
-        return Bunch(splitter=Bunch(split=params), scorer=Bunch(score={}))
-
     def _splits(self, X, y, params):
         if isinstance(self.cv, Integral):
             return list(KFold(self.cv, shuffle=True, random_state=self.seed_).split(y))
@@ -345,68 +316,15 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     # -- training ----------------------------------------------------------------------------
 
-    def _train_settings(self, base, folds):
-        """Train a net for each setting and fold."""
-        grid = default_grid(base) if self.param_grid is None else self.param_grid
-        settings = []
-        for params in ParameterGrid(grid):
-            noise = params.get("noise", self.noise)
-            learners = [self._learner(base, params, noise, k, 0) for k in range(len(folds))]
-            settings.append(Setting(params, noise, learners))
-        self._say_why_alone(settings)
-        tasks = [
-            Task(learner, *fold[4:])
-            for setting in settings
-            for learner, fold in zip(setting.learners, folds, strict=True)
-        ]
-        errors = iter(fit_together(tasks, self.n_jobs, bool(self.verbose)))
-        for setting in settings:
-            setting.errors += [next(errors) for _ in setting.learners]
-        self._say_what_failed(settings)
-        return settings
-
-    def _learner(self, base, params, noise, *place):
-        """Return an estimator of a setting, seeded by its place: the same for all settings."""
-        seed = np.random.SeedSequence([self.seed_, *place]).generate_state(1)[0] % 2**31
-        own = {name: value for name, value in params.items() if name != "noise"}
-        known = {"n_draws": self.n_draws, "random_state": int(seed)}
-        return clone(base).set_params(**own, **known, noise=None if noise == "estimate" else noise)
-
-    def _say_why_alone(self, settings):
-        """Say once that nets are trained one by one, and why."""
-        reasons = [why_alone(learner) for setting in settings for learner in setting.learners]
-        if len(reasons) > 1 and reasons[0] is not None and self.n_jobs is None:
-            warn(
-                "the estimator must have the default net, loss and optimizer for all nets to be "
-                f"trained as one stack. Got another `{reasons[0]}`: {len(reasons)} nets are "
-                "trained one by one. Give `n_jobs`, which may be 1, if that is meant."
-            )
-
-    def _say_what_failed(self, settings):
-        failed = [setting for setting in settings if any(setting.errors)]
-        if failed and len(failed) < len(settings):
-            error = next(error for error in failed[0].errors if error is not None)
-            warn(
-                f"each setting must train to the end. Got {len(failed)} of {len(settings)} that "
-                f"do not, such as {failed[0].params!r}: {error} Their scores are NaN."
-            )
-        learners = [learner for setting in settings for learner in setting.learners]
-        if any(learner._interrupted for learner in learners):
-            if not any(setting.is_whole for setting in settings):
-                raise KeyboardInterrupt
-            n_left = sum(not setting.is_whole for setting in settings)
-            warn(
-                "the training must go on to its end. Got an interrupt: nets are as they were then, "
-                f"and {n_left} of {len(settings)} settings were not trained. Call `fit` again."
-            )
-
     def _keep(self, base, best, folds, data):
         """Train what is missing for the best setting, and learn noise and calibration."""
         self.noise_ = best.noise
         nets = [[learner] for learner in best.learners]
         for m in range(1, self.members):
-            more = [self._learner(base, best.params, best.noise, k, m) for k in range(len(folds))]
-            self._train([Task(net, *fold[4:]) for net, fold in zip(more, folds, strict=True)])
+            more = [
+                learner_of(self, base, best.params, best.noise, k, m) for k in range(len(folds))
+            ]
+            train(self, [Task(net, *fold[4:]) for net, fold in zip(more, folds, strict=True)])
             for of_fold, net in zip(nets, more, strict=True):
                 of_fold.append(net)
         if best.noise == "estimate":
@@ -423,23 +341,11 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             self.calibration_ = calibration_from(self.calibration, draws, folds, likelihood)
         if not self.ensemble:
             self.estimators_ = [
-                self._learner(base, best.params, best.noise, len(folds), m)
+                learner_of(self, base, best.params, best.noise, len(folds), m)
                 for m in range(self.members)
             ]
-            self._train([Task(net, *data) for net in self.estimators_])
+            train(self, [Task(net, *data) for net in self.estimators_])
         note(self, "noise", "calibration", "ensemble")
-
-    def _train(self, tasks):
-        for error in fit_together(tasks, self.n_jobs, bool(self.verbose)):
-            if error is not None:
-                raise error
-        if any(task.learner._interrupted for task in tasks):
-            if not all(hasattr(task.learner, "module_") for task in tasks):
-                raise KeyboardInterrupt
-            warn(
-                "the training must go on to its end. Got an interrupt: nets are as they were then. "
-                "Call `fit` again."
-            )
 
     def _draws_of_folds(self, xs, n_draws):
         """Return for each fold the draws of its nets, for rows of its own."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from joblib import effective_n_jobs
-from scipy import sparse
 from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -43,7 +42,6 @@ _UNKNOWN = (
     "dataset__",
     "optimizer__param_groups",
 )
-_MADE_DENSE = 2**26  # numbers of a sparse table
 
 
 class Task(NamedTuple):
@@ -65,7 +63,11 @@ class _Made(NamedTuple):
 
 
 def fit_together(
-    tasks: Sequence[Task], n_jobs: int | None = None, progress: bool = False, **fit_params: Any
+    tasks: Sequence[Task],
+    n_jobs: int | None = None,
+    progress: bool = False,
+    first_error: bool = False,
+    **fit_params: Any,
 ) -> list[ValueError | None]:
     """Fit estimators, each on its own rows: as stacks where that can be, else one by one.
 
@@ -81,6 +83,8 @@ def fit_together(
         Number of processes, for parts of the stacks and those that are fitted one by one.
     progress : bool
         Whether to show the steps of the stacks.
+    first_error : bool
+        Whether to go no further after what went wrong first.
     **fit_params : dict
         Passed to ``fit``.
 
@@ -109,7 +113,7 @@ def fit_together(
             if place not in stacked or stacked[place] is not None:
                 task.learner._put_back(state)
     alone = {place: task for place, task in enumerate(tasks) if place not in stacked}
-    errors = stacked | _fit_alone(alone, n_jobs, fit_params)
+    errors = stacked | _fit_alone(alone, n_jobs, first_error, fit_params)
     return [errors.get(place) for place in range(len(tasks))]
 
 
@@ -141,7 +145,9 @@ def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
     """Make the net of a task; return None where its net or its data cannot be stacked."""
     learner = task.learner
     X, y = learner._prepare(task.X, task.y, True, {}, task.sample_weight)
-    if not _is_small_table(X) or y is None or y.ndim > 2 or not StackedMLP.takes(learner.module_):
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or y is None or y.ndim > 2:
+        return None
+    if not StackedMLP.takes(learner.module_):
         return None
     train, _ = learner.get_split_datasets(X, y)
     learner.__dict__["_weights_were_read"] = True
@@ -154,13 +160,6 @@ def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
         known[key] = X, y, Rows(x, y_true, None if weights is None else torch.tensor(weights).to(x))
     X, y, rows = known[key]
     return _Made(task, X, y, rows)
-
-
-def _is_small_table(X: Any) -> bool:
-    """Return whether X is a dense table, or a sparse one that may be made dense as a whole."""
-    if sparse.issparse(X):
-        return X.shape[0] * X.shape[1] <= _MADE_DENSE
-    return isinstance(X, np.ndarray) and X.ndim == 2
 
 
 def _kind(made: _Made) -> tuple[Any, ...]:
@@ -247,14 +246,14 @@ def _tried(function: Any, *args: Any, **kwargs: Any) -> ValueError | None:
 
 
 def _fit_alone(
-    tasks: dict[int, Task], n_jobs: int | None, fit_params: dict[str, Any]
+    tasks: dict[int, Task], n_jobs: int | None, first_error: bool, fit_params: dict[str, Any]
 ) -> dict[int, ValueError | None]:
     """Fit estimators one by one, or in processes; return what went wrong with each."""
     errors: dict[int, ValueError | None] = {}
     if effective_n_jobs(n_jobs) == 1:
         for place, task in tasks.items():
             errors[place] = _tried(_fit, task, fit_params)
-            if task.learner._interrupted:
+            if task.learner._interrupted or (first_error and errors[place] is not None):
                 break
         return errors
     fits = Parallel(n_jobs=n_jobs)(delayed(_fitted)(task, fit_params) for task in tasks.values())

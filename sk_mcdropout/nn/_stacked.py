@@ -120,7 +120,15 @@ class StackedMLP:
         ]
 
     def dropouts(self) -> Iterator[tuple[list[Any], int]]:
-        """Yield the dropouts of all nets, layer by layer, with their widths."""
+        """Yield the dropouts of all nets, layer by layer, with their widths.
+
+        Yields
+        ------
+        layers : list of nn.Dropout
+            The layer of each net.
+        width : int
+            The number of numbers that it drops for a row.
+        """
         width = 0
         for layers in zip(*(net.layers for net in self.nets), strict=True):
             if isinstance(layers[0], nn.Linear):

@@ -6,11 +6,11 @@ For users of plain torch:
 - `register_dropout`: classes that draw random numbers by hand
 - `dropout_sites`: which dropouts are drawn, and by which of the `STRATEGIES`
 - `Draws`: the draws of a module for batches of rows, reduced chunk by chunk; `PooledDraws`: those
-  of several modules; `ChainedDraws`: those of parts of the rows, each by its own modules;
-  `AnyDraws`: what they have in common
+  of several modules; `ChainedDraws`: those of parts of the rows, each by its own modules
 
 For the other packages:
 
+- `AnyDraws`: what all kinds of draws have in common
 - `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
 - `forked_generators`: the global random generators, seeded for a while
 - `evaluating`: modules held in eval mode for a while; `is_evaluated`: whether one is

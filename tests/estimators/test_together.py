@@ -138,14 +138,11 @@ def test_each_net_has_a_rate_and_a_learning_rate_and_a_decay_of_its_own(X, data,
     assert len(stacks) == 2
 
 
-@pytest.mark.parametrize(("most", "n_stacks"), [(1000, 1), (100, 0)])
-def test_a_sparse_table_is_stacked_where_it_fits(X, data, stacks, monkeypatch, most, n_stacks):
-    monkeypatch.setattr(_together, "_MADE_DENSE", most)
+def test_a_sparse_table_is_not_made_dense(X, data, stacks):
     nets = make_nets()
     fit_all(nets, [(sparse.csr_array(table), target) for table, target in data])
-    assert len(stacks) == n_stacks
-    expected = make_nets()[1].fit(*data[1]).predict(X)
-    assert_allclose(nets[1].predict(X), expected, rtol=1e-3)
+    assert not stacks
+    assert_allclose(nets[1].predict(X), make_nets()[1].fit(*data[1]).predict(X), rtol=1e-3)
 
 
 def test_nets_of_one_table_share_its_rows(X, y, stacks, monkeypatch):

@@ -1,0 +1,123 @@
+"""The trainings of a cross-fitted ensemble, and what is said of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.model_selection import ParameterGrid
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import process_routing
+
+from sk_mcdropout.sampling import warn
+
+from ._regressor import MCDropoutRegressor
+from ._search import Fold, Setting, default_grid
+from ._together import Task, fit_together, why_alone
+
+__all__ = ["base_of", "learner_of", "routed_metadata", "train", "train_settings"]
+
+
+def base_of(model: Any) -> Any:
+    """Return a copy of the estimator of an ensemble, without what the ensemble was given."""
+    base = MCDropoutRegressor() if model.estimator is None else clone(model.estimator)
+    usual = {"noise": None, "n_draws": 100, "random_state": None, "warm_start": False}
+    for name, value in usual.items():
+        given = getattr(base, name)
+        if given != value and given != getattr(model, name, value):
+            raise ValueError(
+                f"`{name}` must be given to {type(model).__name__}, not to its estimator. Got "
+                f"{given!r} there. Leave it out there."
+            )
+    return base.set_params(**usual)
+
+
+def routed_metadata(model: Any, sample_weight: Any, params: dict[str, Any]) -> Any:
+    """Return the metadata for the splitter and for the scorer, beside the weights."""
+    if get_config()["enable_metadata_routing"]:
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        routed = process_routing(model, "fit", **given, **params)
+        routed.scorer.score.pop("sample_weight", None)  # which a fold brings along
+        return routed
+    unknown = set(params) - {"groups"}
+    if unknown:
+        raise TypeError(
+            "the parameters of `fit` must be X, y, sample_weight and groups. Got "
+            f"{sorted(unknown)!r}. Leave them out, or switch metadata routing on."
+        )
+    return Bunch(splitter=Bunch(split=params), scorer=Bunch(score={}))
+
+
+def learner_of(model: Any, base: Any, params: dict[str, Any], noise: Any, *place: int) -> Any:
+    """Return an estimator of a setting, seeded by its place: the same for all settings."""
+    seed = np.random.SeedSequence([model.seed_, *place]).generate_state(1)[0] % 2**31
+    own = {name: value for name, value in params.items() if name != "noise"}
+    known = {"n_draws": model.n_draws, "random_state": int(seed)}
+    return clone(base).set_params(**own, **known, noise=None if noise == "estimate" else noise)
+
+
+def train_settings(model: Any, base: Any, folds: Sequence[Fold]) -> list[Setting]:
+    """Train a net for each setting and fold."""
+    grid = default_grid(base) if model.param_grid is None else model.param_grid
+    settings = []
+    for params in ParameterGrid(grid):
+        noise = params.get("noise", model.noise)
+        learners = [learner_of(model, base, params, noise, k, 0) for k in range(len(folds))]
+        settings.append(Setting(params, noise, learners))
+    _say_why_alone(settings, model.n_jobs)
+    tasks = [
+        Task(learner, *fold[4:])
+        for setting in settings
+        for learner, fold in zip(setting.learners, folds, strict=True)
+    ]
+    errors = iter(fit_together(tasks, model.n_jobs, bool(model.verbose)))
+    for setting in settings:
+        setting.errors += [next(errors) for _ in setting.learners]
+    _say_what_failed(settings)
+    return settings
+
+
+def train(model: Any, tasks: Sequence[Task]) -> None:
+    """Train the nets of the best setting that are missing."""
+    for error in fit_together(tasks, model.n_jobs, bool(model.verbose), first_error=True):
+        if error is not None:
+            raise error
+    if any(task.learner._interrupted for task in tasks):
+        if not all(hasattr(task.learner, "module_") for task in tasks):
+            raise KeyboardInterrupt
+        warn(
+            "the training must go on to its end. Got an interrupt: nets are as they were then. "
+            "Call `fit` again."
+        )
+
+
+def _say_why_alone(settings: Sequence[Setting], n_jobs: int | None) -> None:
+    """Say once that nets are trained one by one, and why."""
+    reasons = [why_alone(learner) for setting in settings for learner in setting.learners]
+    if len(reasons) > 1 and reasons[0] is not None and n_jobs is None:
+        warn(
+            "the estimator must have the default net, loss and optimizer for all nets to be "
+            f"trained as one stack. Got another `{reasons[0]}`: {len(reasons)} nets are trained "
+            "one by one. Give `n_jobs`, which may be 1, if that is meant."
+        )
+
+
+def _say_what_failed(settings: Sequence[Setting]) -> None:
+    """Say which settings were not trained to the end; raise where none was."""
+    failed = [setting for setting in settings if any(setting.errors)]
+    if failed and len(failed) < len(settings):
+        error = next(error for error in failed[0].errors if error is not None)
+        warn(
+            f"each setting must train to the end. Got {len(failed)} of {len(settings)} that do "
+            f"not, such as {failed[0].params!r}: {error} Their scores are NaN."
+        )
+    learners = [learner for setting in settings for learner in setting.learners]
+    if any(learner._interrupted for learner in learners):
+        if not any(setting.is_whole for setting in settings):
+            raise KeyboardInterrupt
+        n_left = sum(not setting.is_whole for setting in settings)
+        warn(
+            "the training must go on to its end. Got an interrupt: nets are as they were then, and "
+            f"{n_left} of {len(settings)} settings were not trained. Call `fit` again."
+        )
