@@ -67,12 +67,12 @@ examples: venv ## run the README and the examples alone
 skorch-tests: venv ## run skorch's own tests on our regressor
 	$(VENV)/bin/python tests/skorch_suite/run.py
 
-# Most tests of sampling need torch alone, whose version is the same; the examples need nothing that
-# the tests do not.
+# The tests of nets and most of sampling need torch alone, whose version is the same; the examples
+# need nothing that the tests do not.
 lower-bounds: ## run the tests with the oldest dependencies but torch, on the oldest Python, 3.11
 	$(call environment,$(VENV)-lower,$(LOWEST))
 	$(VENV)-lower/bin/python -m pytest -n 2 sk_mcdropout tests/displays tests/estimators \
-	    tests/metrics tests/nn tests/predictive tests/sampling/test_draws.py \
+	    tests/metrics tests/predictive tests/sampling/test_draws.py \
 	    tests/sampling/test_dropouts.py tests/sampling/test_pooled.py tests/sampling/test_sample.py
 
 oldest-torch: ## run the tests with the oldest torch that is allowed (downloads several GB)
