@@ -60,7 +60,7 @@ def fit(data, name, protocol, split):
 def run(folder, name, protocol, split):
     """Return the row of a split in the file of all splits."""
     warnings.simplefilter("ignore")
-    data, rows = load(folder, name), None
+    data = load(folder, name)
     begin = time.perf_counter()
     model = fit(data, name, protocol, split)
     rows = data["test_index"][split]

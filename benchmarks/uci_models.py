@@ -13,24 +13,6 @@ from sk_mcdropout import MCDropoutRegressor, MCDropoutRegressorCV
 GP_ROWS = 1_000
 
 
-class Normal:
-    """A model with ``predict(X, return_std=True)`` behind scaled columns, with normal densities."""
-
-    def __init__(self, model):
-        self.scaler, self.model = StandardScaler(), model
-
-    def fit(self, X, y):
-        self.model.fit(self.scaler.fit_transform(X), y)
-        return self
-
-    def predict(self, X):
-        return self.model.predict(self.scaler.transform(X))
-
-    def log_prob(self, X, y):
-        mean, std = self.model.predict(self.scaler.transform(X), return_std=True)
-        return norm.logpdf(y, mean, std)
-
-
 class NGBoost:
     """Natural gradient boosting of normal distributions, with its defaults."""
 
@@ -110,21 +92,26 @@ class DeepEnsemble:
         return norm.logpdf(y, means.mean(axis=0), np.sqrt(variance))
 
 
-class GaussianProcess(Normal):
+class GaussianProcess:
     """Constant x RBF with a length scale for each column + noise, from three starts."""
-
-    def __init__(self):
-        super().__init__(None)
 
     def fit(self, X, y):
         rows = np.random.default_rng(0).permutation(len(X))[:GP_ROWS]
-        kernel = ConstantKernel() * RBF(np.ones(X.shape[1]), (1e-2, 1e3)) + WhiteKernel(
-            1.0, (1e-6, 1e2)
-        )
-        self.model = GaussianProcessRegressor(
+        length_scales = RBF(np.ones(X.shape[1]), (1e-2, 1e3))
+        kernel = ConstantKernel() * length_scales + WhiteKernel(1.0, (1e-6, 1e2))
+        model = GaussianProcessRegressor(
             kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0
         )
-        return super().fit(X[rows], y[rows])
+        self.scaler = StandardScaler()
+        self.model = model.fit(self.scaler.fit_transform(X[rows]), y[rows])
+        return self
+
+    def predict(self, X):
+        return self.model.predict(self.scaler.transform(X))
+
+    def log_prob(self, X, y):
+        mean, std = self.model.predict(self.scaler.transform(X), return_std=True)
+        return norm.logpdf(y, mean, std)
 
 
 MODELS = {

@@ -67,7 +67,7 @@ def train_settings(model: Any, base: Any, folds: Sequence[Fold]) -> list[Setting
         settings.append(Setting(params, noise, learners))
     _say_why_alone(settings, model.n_jobs)
     tasks = [
-        Task(learner, *fold[4:])
+        Task(learner, *fold.training)
         for setting in settings
         for learner, fold in zip(setting.learners, folds, strict=True)
     ]

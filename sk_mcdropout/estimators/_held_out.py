@@ -12,10 +12,10 @@ from ._batches import evenly_spaced
 from ._together import Task, fit_together
 from ._weights import weights_of
 
-__all__ = ["Interrupted", "check_folds", "draws_by_folds", "draws_on"]
+__all__ = ["MOST_ROWS", "Interrupted", "check_folds", "draws_by_folds", "draws_on"]
 
 _N_FOLDS = 5
-_MOST_ROWS = 10_000  # tell a standard deviation to 1 %
+MOST_ROWS = 10_000  # tell a standard deviation to 1 %
 
 
 class Interrupted(Exception):
@@ -41,7 +41,7 @@ def draws_on(net, dataset):
     weights : Tensor of shape (n_rows,) or None
         The weights of the rows, if the net was fitted with some.
     """
-    rows = evenly_spaced(len(dataset), _MOST_ROWS)
+    rows = evenly_spaced(len(dataset), MOST_ROWS)
     some = Subset(dataset, rows.tolist())
     y = torch.cat([torch.as_tensor(y) for _, y in net._alone().get_iterator(some, training=False)])
     draws = torch.from_numpy(net.draws(some))
@@ -110,7 +110,7 @@ def draws_by_folds(net, X, y, fit_params, sample_weight=None):
     for fold, (learner, (_, rows)) in enumerate(zip(learners, splits, strict=True)):
         if learner._interrupted:
             raise Interrupted(f"the training of fold {fold + 1} of {_N_FOLDS}")
-        some = rows[: _MOST_ROWS // _N_FOLDS]
+        some = rows[: MOST_ROWS // _N_FOLDS]
         draws.append(torch.from_numpy(learner.draws(multi_indexing(X, some))))
         targets.append(torch.from_numpy(y[some]).reshape(draws[-1].shape[1:]))
         if sample_weight is not None:

@@ -7,8 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import validate_data
 from skorch.utils import is_dataset
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -31,7 +30,9 @@ from ._validation import (
     is_plain_table,
     is_table,
     pair_of_a_dataset,
+    seed_from,
     takes_columns,
+    validate_table,
 )
 
 __all__ = ["MCDropoutNet"]
@@ -233,10 +234,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
     def initialize_virtual_params(self):
         """Do the first step of `initialize`, also of one that a mix-in replaced: draw the seed."""
         super().initialize_virtual_params()
-        if self.random_state is None:
-            self.seed_ = int(torch.randint(2**31 - 1, ()))
-        else:
-            self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.seed_ = seed_from(self.random_state)
         note(self, "random_state")
         self.__dict__.pop("_made_anew", None)
 
@@ -332,10 +330,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
             self.check_data(X, y)
             return X, y
         reset = start or not hasattr(self, "n_features_in_")
-        if getattr(y, "ndim", 0) > 2:
-            check_consistent_length(X, y)
-            return self._check_table(X, reset), y
-        return validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True, **TABLE)
+        return validate_table(self, X, y, reset)
 
     def _check_table(self, X: Any, reset: bool = False) -> np.ndarray:
         if not reset and is_plain_table(X) and not hasattr(self, "feature_names_in_"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.utils import multi_indexing
 
 from sk_mcdropout.predictive import (
     CALIBRATIONS,
@@ -19,11 +20,10 @@ from sk_mcdropout.predictive import (
 from sk_mcdropout.sampling import ChainedDraws, PooledDraws
 
 from ._batches import evenly_spaced
-from ._search import Fold, folds_of
+from ._held_out import MOST_ROWS
+from ._search import Fold
 
 __all__ = ["calibration_from", "mean_out_of_fold", "noise_out_of_fold", "pooled_draws"]
-
-_MOST_ROWS = 10_000  # tell a noise to 1 %
 
 
 def pooled_draws(
@@ -76,13 +76,12 @@ def noise_out_of_fold(
     """
     targets, draws, weights = [], [], []
     for learners, fold in zip(nets, folds, strict=True):
-        rows = evenly_spaced(len(fold.y), max(1, _MOST_ROWS // len(folds)))
-        (some,) = folds_of(fold.X, fold.y, fold.weights, [(rows, rows)])
+        rows = evenly_spaced(len(fold.y), max(1, MOST_ROWS // len(folds)))
         likelihood = learners[0]._likelihood(noise=False)
-        drawn = pooled_draws(learners, some.X, likelihood, n_draws, seed)
+        drawn = pooled_draws(learners, multi_indexing(fold.X, rows), likelihood, n_draws, seed)
         draws.append(torch.from_numpy(PredictiveDistribution(drawn, likelihood).functions()))
-        targets.append(torch.from_numpy(some.y).reshape(draws[-1].shape[1:]))
-        weights += [] if some.weights is None else [some.weights]
+        targets.append(torch.from_numpy(fold.y[rows]).reshape(draws[-1].shape[1:]))
+        weights += [] if fold.weights is None else [fold.weights[rows]]
     known = torch.from_numpy(np.concatenate(weights)) if weights else None
     return likeliest_noise(torch.cat(targets), torch.cat(draws, dim=1), known)
 

@@ -1,16 +1,11 @@
 """Regression by a cross-fitted ensemble of nets, whose settings are searched on the way."""
 
-from typing import Any
-
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold, check_cv
-from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from skorch.dataset import get_len
 from skorch.utils import is_dataset
 
@@ -44,7 +39,9 @@ from ._validation import (
     check_is_data,
     check_params,
     is_table,
+    seed_from,
     takes_columns,
+    validate_table,
 )
 from ._weights import check_weights
 
@@ -199,9 +196,6 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         tags.input_tags.sparse = True
         return tags
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimators_")
-
     def get_metadata_routing(self):
         """Return what metadata `fit` wants, and where it goes: to the splitter and the scorer.
 
@@ -259,8 +253,8 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         weights = None if sample_weight is None else check_weights(sample_weight, len(y))
         routed = routed_metadata(self, sample_weight, params)
         forget_warnings(self)
-        self.seed_ = _seed_of(self.random_state)
-        folds = folds_of(X, y, weights, self._splits(X, y, routed.splitter.split))
+        self.seed_ = seed_from(self.random_state)
+        folds = folds_of(X, y, weights, self._splits(y, routed.splitter.split))
         self.n_splits_ = len(folds)
         settings = train_settings(self, base, folds)
         scorer = self._scorer(base)
@@ -301,12 +295,10 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         if not self._takes_table:
             check_consistent_length(np.zeros(get_len(X)), y)
             return X, np.asarray(y)
-        if getattr(y, "ndim", 0) > 2:
-            check_consistent_length(X, y)
-            return validate_data(self, X, **TABLE), np.asarray(y)
-        return validate_data(self, X, y, multi_output=True, y_numeric=True, **TABLE)
+        X, y = validate_table(self, X, y)
+        return X, np.asarray(y)
 
-    def _splits(self, X, y, params):
+    def _splits(self, y, params):
         if isinstance(self.cv, Integral):
             return list(KFold(self.cv, shuffle=True, random_state=self.seed_).split(y))
         return list(check_cv(self.cv).split(np.zeros(len(y)), y, **params))
@@ -324,17 +316,14 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             more = [
                 learner_of(self, base, best.params, best.noise, k, m) for k in range(len(folds))
             ]
-            train(self, [Task(net, *fold[4:]) for net, fold in zip(more, folds, strict=True)])
+            train(self, [Task(net, *fold.training) for net, fold in zip(more, folds, strict=True)])
             for of_fold, net in zip(nets, more, strict=True):
                 of_fold.append(net)
         if best.noise == "estimate":
             self.noise_std_ = noise_out_of_fold(nets, folds, self.n_draws, self.seed_)
         self.estimators_ = [learner for of_fold in nets for learner in of_fold]
-        self._places = np.repeat(np.arange(len(folds)), self.members)
-        draws, likelihood = (
-            self._draws_of_folds([f.X for f in folds], self.n_draws),
-            self._likelihood(),
-        )
+        draws = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
+        likelihood = self._likelihood()
         self.oof_prediction_ = mean_out_of_fold(draws, folds, likelihood, len(data[1]))
         self.__dict__.pop("calibration_", None)
         if self.calibration is not None:
@@ -349,8 +338,8 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     def _draws_of_folds(self, xs, n_draws):
         """Return for each fold the draws of its nets, for rows of its own."""
-        likelihood, places = self._likelihood(noise=False), np.asarray(self._places)
-        nets = [[self.estimators_[j] for j in np.flatnonzero(places == k)] for k in range(len(xs))]
+        likelihood, members = self._likelihood(noise=False), len(self.estimators_) // len(xs)
+        nets = [self.estimators_[k * members : (k + 1) * members] for k in range(len(xs))]
         return [
             pooled_draws(of_fold, x, likelihood, n_draws, self.seed_)
             for of_fold, x in zip(nets, xs, strict=True)
@@ -372,11 +361,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         return CrossFittedDistribution(draws, likelihood, calibration, folds)
 
     def _check_inputs(self, X):
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with "
-                "appropriate arguments before using this estimator."
-            )
+        check_is_fitted(self, "estimators_")
         check_params(
             {"n_draws": self._parameter_constraints["n_draws"]},
             {"n_draws": self.n_draws},
@@ -402,9 +387,3 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             return self.noise_std_
         known = isinstance(self.noise_, Real)
         return np.asarray(float(self.noise_)) if known else np.zeros(())
-
-
-def _seed_of(random_state: Any) -> int:
-    if random_state is None:
-        return int(torch.randint(2**31 - 1, ()))
-    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -25,6 +25,11 @@ class Fold(NamedTuple):
     y_train: np.ndarray
     weights_train: np.ndarray | None
 
+    @property
+    def training(self) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """The rows to train on, their targets and weights."""
+        return self.X_train, self.y_train, self.weights_train
+
 
 def folds_of(
     X: Any, y: np.ndarray, weights: np.ndarray | None, splits: Sequence[tuple[Any, Any]]

@@ -98,12 +98,13 @@ class Stack:
         if self.follows_noise:
             spreads = np.stack([np.atleast_1d(learner._spread) for learner in self.learners])
             self.spreads = torch.from_numpy(spreads).to(self.Y)[:, None]
+            self.losses_are_errors = not self.tells_noise and bool((spreads == 1).all())
 
     # -- steps -------------------------------------------------------------------------------
 
     def train(self, progress: bool = False) -> None:
         """Make all steps, and copy the weights into the nets, also after an interrupt."""
-        steps = (step for some in ahead(self._steps()) for step in some)
+        steps = (step for some in _ahead(self._steps()) for step in some)
         bar = tqdm(total=self.n_steps, unit="step", disable=not progress)
         try:
             with bar:
@@ -176,7 +177,7 @@ class Stack:
         self, losses: list[float], outputs: Tensor, y: Tensor, n_rows: Sequence[int]
     ) -> None:
         """Set the decays of the next step, as `DecayByNoise` does for a net alone."""
-        if not self.tells_noise and bool((self.spreads == 1).all()):
+        if self.losses_are_errors:
             errors = np.array(losses)
         else:
             means = outputs[..., : y.shape[-1]]
@@ -206,7 +207,7 @@ def _means(each: Tensor, n_rows: Sequence[int]) -> Tensor:
     return torch.stack([part[:n].mean() for part, n in zip(each, n_rows, strict=True)])
 
 
-def ahead(items: Iterator[T]) -> Generator[T, None, None]:
+def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """Yield items, each of which is made in another thread while the one before it is used."""
     end = object()
     with ThreadPoolExecutor(1) as pool:

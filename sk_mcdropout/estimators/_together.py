@@ -234,9 +234,9 @@ def _finish(made: _Made) -> None:
     made.task.learner._finish(made.X, made.y, True, {})
 
 
-def _tried(function: Any, *args: Any, **kwargs: Any) -> ValueError | None:
+def _tried(function: Any, *args: Any) -> ValueError | None:
     try:
-        function(*args, **kwargs)
+        function(*args)
     except ValueError as error:
         return error
     return None

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.validation import check_consistent_length, check_random_state, validate_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -32,7 +33,9 @@ __all__ = [
     "is_plain_table",
     "is_table",
     "pair_of_a_dataset",
+    "seed_from",
     "takes_columns",
+    "validate_table",
 ]
 
 # How scikit-learn is to validate a table; images and sequences have more than two axes.
@@ -85,6 +88,21 @@ def pair_of_a_dataset(dataset: Any) -> tuple[Any, Any]:
             f"{type(dataset).__name__} {without}. Pass a dataset such as `TensorDataset(X, y)`."
         )
     return row[0], row[1]
+
+
+def validate_table(estimator: Any, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
+    """Return a table and its target, validated by scikit-learn; y may have more than two axes."""
+    if getattr(y, "ndim", 0) > 2:
+        check_consistent_length(X, y)
+        return validate_data(estimator, X, reset=reset, **TABLE), y
+    return validate_data(estimator, X, y, reset=reset, multi_output=True, y_numeric=True, **TABLE)
+
+
+def seed_from(random_state: Any) -> int:
+    """Return a seed; without a random state it is drawn from torch's global generator."""
+    if random_state is None:
+        return int(torch.randint(2**31 - 1, ()))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def is_plain_table(X: Any) -> bool:

@@ -172,9 +172,11 @@ class StackedMLP:
         if not isinstance(self.nets[0].embedding, PeriodicEmbedding):
             return x
         own = {k.removeprefix(part): v for k, v in parameters.items() if k.startswith(part)}
+        if within:
+            return join_waves(x, **own, bounds=None)
         ends = ([getattr(net.embedding, end) for net in self.nets] for end in ("lower", "upper"))
         lower, upper = map(torch.stack, ends)
-        return join_waves(x, **own, bounds=None if within else (lower, upper))
+        return join_waves(x, **own, bounds=(lower, upper))
 
     @torch.no_grad()
     def put_back(self) -> None:

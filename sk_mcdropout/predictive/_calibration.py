@@ -19,6 +19,9 @@ __all__ = [
     "IsotonicCalibration",
     "StdCalibration",
     "Uncalibrated",
+    "check_reach",
+    "columns_of",
+    "weighted_columns",
 ]
 
 
@@ -187,12 +190,12 @@ class IsotonicCalibration(_Fitted):
     def cdf(self, predictive: Predictive, y: Any) -> np.ndarray:
         """Return the probability of a value up to y, of shape (n_samples, [n_targets])."""
         predicted = predictive.mixture_cdf(y)
-        columns = iter(_columns(predicted))
+        columns = iter(columns_of(predicted))
         mapped = self._each_target(lambda known, shares: np.interp(next(columns), known, shares))
         return np.stack(mapped, axis=-1).reshape(predicted.shape)
 
     def _each_target(self, function: Callable) -> list[np.ndarray]:
-        pairs = (_ranks(*column) for column in _weighted_columns(self))
+        pairs = (_ranks(*column) for column in weighted_columns(self))
         return [function(np.r_[0.0, known, 1.0], shares) for known, shares in pairs]
 
 
@@ -242,7 +245,9 @@ class ConformalCalibration(_Fitted):
         """Return the probability of a value up to y, of shape (n_samples, [n_targets])."""
         scores = _scores(predictive, y)
         shares = []
-        for column, (known, weights) in zip(_columns(scores), _weighted_columns(self), strict=True):
+        for column, (known, weights) in zip(
+            columns_of(scores), weighted_columns(self), strict=True
+        ):
             total = np.concatenate([[0.0], np.cumsum(weights)])
             share = total[np.searchsorted(known, column, side="right")] / (total[-1] + 1)
             shares.append(share)
@@ -255,10 +260,10 @@ class ConformalCalibration(_Fitted):
         lies a new one with probability 1 / (n + 1).
         """
         quantiles = []
-        for known, weights in _weighted_columns(self):
+        for known, weights in weighted_columns(self):
             _, shares = _ranks(known, weights)
             outside = (levels < shares[1]) | (levels > shares[-2])
-            self._check_reach(levels, outside, weights)
+            check_reach(levels, outside, weights.sum(), "Calibrate")
             quantiles.append(np.interp(levels, shares[1:-1], np.repeat(known, 2)))
         return np.stack(quantiles).reshape(*self.values.shape[1:], len(levels))
 
@@ -269,23 +274,25 @@ class ConformalCalibration(_Fitted):
         (n_targets, n_coverages).
         """
         reaches = []
-        for known, weights in _weighted_columns(self):
+        for known, weights in weighted_columns(self):
             order = np.argsort(np.abs(known))
             total = np.cumsum(weights[order])
             # 0.9 * 10 is 9, not a little more
             ranks = np.ceil((total[-1] + 1) * coverages - 1e-9)
-            self._check_reach(coverages, ranks > total[-1] + 1e-9, weights)
+            check_reach(coverages, ranks > total[-1] + 1e-9, weights.sum(), "Calibrate")
             place = np.searchsorted(total, ranks - 1e-9).clip(0, len(known) - 1)
             reaches.append(np.abs(known)[order][place])
         return np.stack(reaches).reshape(*self.values.shape[1:], len(coverages))
 
-    def _check_reach(self, asked: np.ndarray, beyond: np.ndarray, weights: np.ndarray) -> None:
-        if np.any(beyond):
-            raise ValueError(
-                "conformal calibration must have been given enough rows for what is asked. Got "
-                f"{weights.sum():g} rows for {np.asarray(asked).tolist()!r}. Calibrate with more "
-                "rows, or ask for less."
-            )
+
+def check_reach(asked: np.ndarray, beyond: np.ndarray, n_rows: float, remedy: str) -> None:
+    """Refuse levels that a number of held-out rows cannot tell; a remedy begins with a verb."""
+    if np.any(beyond):
+        raise ValueError(
+            "conformal calibration must have been given enough rows for what is asked. Got "
+            f"{n_rows:g} rows for {np.asarray(asked).tolist()!r}. {remedy} with more rows, or ask "
+            "for less."
+        )
 
 
 CALIBRATIONS: dict[str, type[_Fitted]] = {
@@ -316,13 +323,15 @@ def _sorted(
     return np.take_along_axis(values, order, axis=0), sample_weight[order]
 
 
-def _columns(values: np.ndarray) -> np.ndarray:
+def columns_of(values: np.ndarray) -> np.ndarray:
+    """Return the values of each target in a row."""
     return values.reshape(len(values), -1).T
 
 
-def _weighted_columns(fitted: _Fitted) -> list[tuple[np.ndarray, np.ndarray]]:
-    values = _columns(fitted.values)
-    weights = np.ones_like(values) if fitted.weights is None else _columns(fitted.weights)
+def weighted_columns(fitted: _Fitted) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what was learned for each target, with its weights."""
+    values = columns_of(fitted.values)
+    weights = np.ones_like(values) if fitted.weights is None else columns_of(fitted.weights)
     return list(zip(values, weights, strict=True))
 
 

@@ -1,6 +1,6 @@
 """Conformal calibration by the nets of folds: CV+."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from sk_mcdropout.sampling import AnyDraws
 
-from ._calibration import ConformalCalibration, Uncalibrated
+from ._calibration import (
+    ConformalCalibration,
+    Uncalibrated,
+    check_reach,
+    columns_of,
+    weighted_columns,
+)
 from ._distribution import PredictiveDistribution
 from ._likelihood import GaussianLikelihood
 from ._values import in_shape, numbers_of
@@ -108,52 +114,48 @@ class CrossConformalCalibration(Uncalibrated):
 
     def quantiles(self, predictive: Any, levels: np.ndarray) -> np.ndarray:
         """Return quantiles, of shape (n_samples, [n_targets,] n_levels)."""
-
-        def of_target(votes: _Votes) -> list[np.ndarray]:
+        shape, of_targets = self._votes(predictive)
+        results = []
+        for votes in of_targets:
             ranks = levels * (votes.total + 1)
-            votes.check_reach(levels, (ranks < 1 - _ROUNDING) | (ranks > votes.total + _ROUNDING))
-            return [votes.between(rank) for rank in ranks]
-
-        return self._each_target(predictive, of_target)
+            beyond = (ranks < 1 - _ROUNDING) | (ranks > votes.total + _ROUNDING)
+            check_reach(levels, beyond, votes.total, "Fit")
+            results.append([votes.between(rank) for rank in ranks])
+        return _in_shape(results, shape)
 
     def interval(self, predictive: Any, coverages: np.ndarray) -> np.ndarray:
         """Return intervals, of shape (n_samples, [n_targets,] n_coverages, 2)."""
-
-        def of_target(votes: _Votes) -> list[np.ndarray]:
+        shape, of_targets = self._votes(predictive)
+        results = []
+        for votes in of_targets:
             # 0.9 * 10 is 9, not a little more
             ranks = np.ceil((votes.total + 1) * coverages - _ROUNDING)
-            votes.check_reach(coverages, ranks > votes.total + _ROUNDING)
-            lower, upper = votes.of_sizes(-1), votes.of_sizes(1)
-            return [part for rank in ranks for part in (-lower.at(rank), upper.at(rank))]
-
-        ends = self._each_target(predictive, of_target)
-        return ends.reshape(*ends.shape[:-1], len(coverages), 2)
+            check_reach(coverages, ranks > votes.total + _ROUNDING, votes.total, "Fit")
+            upper = votes.of_sizes()
+            lower = upper.mirrored()
+            results.append([end for rank in ranks for end in (-lower.at(rank), upper.at(rank))])
+        return _in_shape(results, shape).reshape(*shape, len(coverages), 2)
 
     def cdf(self, predictive: Any, y: Any) -> np.ndarray:
         """Return the probability of a value up to y, of shape (n_samples, [n_targets])."""
-        shape = predictive.mean_and_std_of_folds()[0][0].shape
-        values = iter(_columns(in_shape(numbers_of(y), shape)))
+        shape, of_targets = self._votes(predictive)
+        columns = columns_of(in_shape(numbers_of(y), shape))
+        pairs = zip(of_targets, columns, strict=True)
+        shares = [[votes.weight_up_to(column) / (votes.total + 1)] for votes, column in pairs]
+        return _in_shape(shares, shape)[..., 0]
 
-        def of_target(votes: _Votes) -> list[np.ndarray]:
-            return [votes.weight_up_to(next(values)) / (votes.total + 1)]
-
-        return self._each_target(predictive, of_target)[..., 0]
-
-    def _each_target(
-        self, predictive: Any, function: Callable[["_Votes"], list[np.ndarray]]
-    ) -> np.ndarray:
-        """Compute numbers for each row and target; they are on the last axis."""
+    def _votes(self, predictive: Any) -> tuple[tuple[int, ...], list["_Votes"]]:
+        """Return the shape of predictions, and for each target what all rows say about it."""
         of_folds = predictive.mean_and_std_of_folds()
-        shape = of_folds[0][0].shape
-        means, stds = (
-            np.stack([_columns(part) for part in parts]) for parts in zip(*of_folds, strict=True)
-        )
-        errors = [sorted_columns(fold) for fold in self.folds]
-        results = [
-            np.stack(function(_Votes(means[:, t], stds[:, t], [e[t] for e in errors])), axis=-1)
-            for t in range(means.shape[1])
-        ]
-        return np.stack(results, axis=1).reshape(*shape, -1)
+        means, stds = (np.stack([columns_of(m) for m in ms]) for ms in zip(*of_folds, strict=True))
+        errors = zip(*map(weighted_columns, self.folds), strict=True)
+        votes = [_Votes(means[:, t], stds[:, t], of_target) for t, of_target in enumerate(errors)]
+        return of_folds[0][0].shape, votes
+
+
+def _in_shape(results: list[list[NDArray]], shape: tuple[int, ...]) -> NDArray:
+    """Bring numbers of each target and row into the shape of predictions, with one axis more."""
+    return np.moveaxis(np.array(results), -1, 0).reshape(*shape, -1)
 
 
 class _Votes:
@@ -163,29 +165,35 @@ class _Votes:
     ----------
     means, stds : ndarray of shape (n_folds, n_samples)
         Those of the nets of each fold.
-    errors : list of (ndarray, ndarray)
+    errors : sequence of (ndarray, ndarray)
         The errors of each fold, sorted, and their weights.
     """
 
-    def __init__(self, means: NDArray, stds: NDArray, errors: list[tuple[NDArray, NDArray]]):
+    def __init__(
+        self, means: NDArray, stds: NDArray, errors: Sequence[tuple[NDArray, NDArray]]
+    ) -> None:
         self.means, self.stds = means, np.maximum(stds, np.finfo(np.float64).tiny)
         self.errors = errors
-        self.total = sum(weights.sum() for _, weights in errors)
+        self.sums = [np.concatenate([[0.0], np.cumsum(weights)]) for _, weights in errors]
+        self.total = sum(sums[-1] for sums in self.sums)
 
-    def of_sizes(self, sign: int) -> "_Votes":
-        """Return the votes by the sizes of the errors, about the means or about minus the means."""
-        orders = [np.argsort(np.abs(known)) for known, _ in self.errors]
-        errors = [
-            (np.abs(known)[order], weights[order])
-            for (known, weights), order in zip(self.errors, orders, strict=True)
-        ]
-        return _Votes(sign * self.means, self.stds, errors)
+    def of_sizes(self) -> "_Votes":
+        """Return the votes by the sizes of the errors."""
+        errors = []
+        for known, weights in self.errors:
+            order = np.argsort(np.abs(known))
+            errors.append((np.abs(known)[order], weights[order]))
+        return _Votes(self.means, self.stds, errors)
+
+    def mirrored(self) -> "_Votes":
+        """Return the votes about minus the means."""
+        return _Votes(-self.means, self.stds, self.errors)
 
     def weight_up_to(self, values: NDArray) -> NDArray:
         """Return the weight of the votes up to a value for each new row."""
         total = np.zeros(len(values))
-        for mean, std, (known, weights) in zip(self.means, self.stds, self.errors, strict=True):
-            sums = np.concatenate([[0.0], np.cumsum(weights)])
+        folds = zip(self.means, self.stds, self.errors, self.sums, strict=True)
+        for mean, std, (known, _), sums in folds:
             total += sums[np.searchsorted(known, (values - mean) / std, side="right")]
         return total
 
@@ -209,22 +217,3 @@ class _Votes:
         if share <= _ROUNDING:
             return known
         return known + share * (self.at(min(below + 1, self.total)) - known)
-
-    def check_reach(self, asked: NDArray, beyond: NDArray) -> None:
-        """Refuse levels beyond all votes."""
-        if np.any(beyond):
-            raise ValueError(
-                "conformal calibration must have been given enough rows for what is asked. Got "
-                f"{self.total:g} rows for {np.asarray(asked).tolist()!r}. Fit with more rows, or "
-                "ask for less."
-            )
-
-
-def sorted_columns(fold: ConformalCalibration) -> list[tuple[NDArray, NDArray]]:
-    """Return the sorted errors of each target, with their weights."""
-    weights = np.ones_like(fold.values) if fold.weights is None else fold.weights
-    return list(zip(_columns(fold.values), _columns(weights), strict=True))
-
-
-def _columns(values: NDArray) -> NDArray:
-    return values.reshape(len(values), -1).T
