@@ -14,12 +14,23 @@ import numpy as np
 from _report import intro, markdown, write
 from _timing import seconds
 from sklearn.model_selection import GridSearchCV, KFold
+from torch import nn
 
 from sk_mcdropout import MCDropoutRegressor, MCDropoutRegressorCV
 from sk_mcdropout.metrics import neg_log_predictive_density_scorer
 
 RATES = {"dropout": [0.005, 0.02, 0.05, 0.1, 0.2]}
 N_JOBS, TARGET = 2, 4
+
+
+class OwnNet(nn.Sequential):
+    """A net of the user's, of which nobody knows the layers."""
+
+    def __init__(self):
+        first, last = nn.Linear(8, 100), nn.Linear(100, 1)
+        middle = nn.LayerNorm(100), nn.ReLU(), nn.Dropout(), nn.Linear(100, 100), nn.ReLU()
+        super().__init__(first, *middle, nn.Dropout(), last)
+
 
 INTRO = """\
 # Speed of a stack
@@ -39,6 +50,7 @@ CASES = {
         "batch_size": 32,
         "module__hidden": (50, 50),
     },
+    "a net of your own, batches of 32": {"module": OwnNet, "batch_size": 32},
 }
 
 

@@ -14,7 +14,7 @@ from sk_mcdropout.sampling import warn
 
 from ._regressor import MCDropoutRegressor
 from ._search import Fold, Setting, default_grid
-from ._together import Task, fit_together, why_alone
+from ._together import Task, fit_together
 
 __all__ = ["base_of", "learner_of", "routed_metadata", "train", "train_settings"]
 
@@ -65,13 +65,13 @@ def train_settings(model: Any, base: Any, folds: Sequence[Fold]) -> list[Setting
         noise = params.get("noise", model.noise)
         learners = [learner_of(model, base, params, noise, k, 0) for k in range(len(folds))]
         settings.append(Setting(params, noise, learners))
-    _say_why_alone(settings, model.n_jobs)
     tasks = [
         Task(learner, *fold.training)
         for setting in settings
         for learner, fold in zip(setting.learners, folds, strict=True)
     ]
-    errors = iter(fit_together(tasks, model.n_jobs, bool(model.verbose)))
+    says_why = model.n_jobs is None
+    errors = iter(fit_together(tasks, model.n_jobs, bool(model.verbose), says_why=says_why))
     for setting in settings:
         setting.errors += [next(errors) for _ in setting.learners]
     _say_what_failed(settings)
@@ -89,17 +89,6 @@ def train(model: Any, tasks: Sequence[Task]) -> None:
         warn(
             "the training must go on to its end. Got an interrupt: nets are as they were then. "
             "Call `fit` again."
-        )
-
-
-def _say_why_alone(settings: Sequence[Setting], n_jobs: int | None) -> None:
-    """Say once that nets are trained one by one, and why."""
-    reasons = [why_alone(learner) for setting in settings for learner in setting.learners]
-    if len(reasons) > 1 and reasons[0] is not None and n_jobs is None:
-        warn(
-            "the estimator must have the default net, loss and optimizer for all nets to be "
-            f"trained as one stack. Got another `{reasons[0]}`: {len(reasons)} nets are trained "
-            "one by one. Give `n_jobs`, which may be 1, if that is meant."
         )
 
 

@@ -10,11 +10,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from sk_mcdropout.nn import BetaNLLLoss, PeriodicEmbedding, StackedMLP, uncompiled
+from sk_mcdropout.nn import (
+    BetaNLLLoss,
+    StackedMLP,
+    StackedModules,
+    StackedNets,
+    uncompiled,
+)
+from sk_mcdropout.sampling import tidy_modes
 
 from ._callbacks import cosine, decay_for, decay_for_likelihood, recent_error
 
@@ -50,43 +57,43 @@ class Stack:
 
     def __init__(self, learners: Sequence[Any], rows: Sequence[Rows]) -> None:
         self.learners, self.one = learners, learners[0]
-        self.nets = StackedMLP([learner.module_ for learner in learners])
+        self.nets = _stacked([learner.module_ for learner in learners], rows[0].x)
         self.counts = [len(part.x) for part in rows]
         self.size = max(self.counts) if self.one.batch_size_ == -1 else self.one.batch_size_
         self.n_batches = math.ceil(max(self.counts) / self.size)
         self.n_steps, self.step = self.n_batches * self.one.max_epochs_, 0
-        of_row = len(learners) * self.size * sum(width for _, width in self.nets.dropouts())
+        of_row = len(learners) * self.size * sum(call.size for call in self.nets.dropouts)
         self.at_once = max(1, _MASKED_AT_ONCE // max(1, of_row))
         self._take(rows)
         self._make_optimizer()
         self._learn_errors()
 
     def _take(self, rows: Sequence[Rows]) -> None:
-        """Keep the rows of the nets, with their columns scaled, which training does not change."""
+        """Keep the rows of the nets, as their passes take them."""
         kinds = {id(part): part for part in rows}
-        nets = dict(zip(map(id, rows), self.nets.nets, strict=True))
-        xs = [nets[kind].scale(part.x) for kind, part in kinds.items()]
-        self.within = all(map(_is_within, (nets[kind].embedding for kind in kinds), xs))
-        self.X = pad_sequence(xs, batch_first=True)
+        scaled = dict(zip(map(id, rows), self.nets.scaled([part.x for part in rows]), strict=True))
+        self.X = pad_sequence([scaled[kind] for kind in kinds], batch_first=True)
         self.Y = pad_sequence([part.y for part in kinds.values()], batch_first=True)
         weights = [part.weights for part in kinds.values() if part.weights is not None]
         self.weights = pad_sequence(weights, batch_first=True) if weights else None
         self.places = torch.tensor([list(kinds).index(id(part)) for part in rows])[:, None]
 
     def _make_optimizer(self) -> None:
-        """Make one optimizer for all; the decays, which differ, are not its own."""
+        """Make one optimizer for all; of AdamW the decays, which may differ, are not its own."""
         given = [
             learner.get_params_for_optimizer("optimizer", learner.module_.named_parameters())[1]
             for learner in self.learners
         ]
-        usual = self.one.optimizer_.defaults["weight_decay"]
-        self.decays = torch.tensor([float(params.get("weight_decay", usual)) for params in given])
+        self.decays = torch.zeros(len(given))
+        if self.one.optimizer is torch.optim.AdamW:
+            usual = self.one.optimizer_.defaults["weight_decay"]
+            self.decays = torch.tensor([float(own.pop("weight_decay", usual)) for own in given])
+            given[0]["weight_decay"] = 0.0
         rates = [float(params["lr"]) for params in given]
         self.lr, params = max(rates), given[0]
         self.shares = torch.tensor([rate / self.lr if self.lr else 1.0 for rate in rates])
         self.unlike = bool((self.shares != 1).any())
-        params |= {"lr": self.lr, "weight_decay": 0.0}
-        self.optimizer = torch.optim.AdamW([self.nets.flat], **params)
+        self.optimizer = self.one.optimizer([self.nets.flat], **params | {"lr": self.lr})
 
     def _learn_errors(self) -> None:
         """Begin to follow the errors, in variances of the targets, that the decays depend on."""
@@ -107,7 +114,7 @@ class Stack:
         steps = (step for some in _ahead(self._steps()) for step in some)
         bar = tqdm(total=self.n_steps, unit="step", disable=not progress)
         try:
-            with bar:
+            with bar, tidy_modes():
                 for _ in range(self.one.max_epochs_):
                     self._epoch(steps, bar)
         except KeyboardInterrupt:
@@ -146,7 +153,7 @@ class Stack:
         """Make one step, and return the losses before it."""
         at = self.places * self.X.shape[1] + rows
         x, y = _rows_of(self.X, at), _rows_of(self.Y, at)
-        outputs = self.nets(x, masks, self.within)
+        outputs = self.nets(x, masks).reshape(*y.shape[:2], -1)
         each = self.criterion(outputs, y)
         if self.weights is not None:
             each = each * _rows_of(self.weights.unsqueeze(-1), at)
@@ -188,16 +195,16 @@ class Stack:
         self.decays = torch.tensor(decays, dtype=torch.float32)
 
 
+def _stacked(nets: Sequence[Any], x: Tensor) -> StackedNets:
+    """Return the stack of some nets, for rows such as these."""
+    if all(map(StackedMLP.takes, nets)):
+        return StackedMLP(nets)
+    return StackedModules(nets, x[torch.arange(3) % len(x)])
+
+
 def _rows_of(values: Tensor, at: Tensor) -> Tensor:
     """Return rows by their places among those of all tables."""
     return values.flatten(0, 1).index_select(0, at.flatten()).unflatten(0, at.shape)
-
-
-def _is_within(embedding: nn.Module, x: Tensor) -> bool:
-    """Return whether rows lie within the range that an embedding was fitted to."""
-    if not isinstance(embedding, PeriodicEmbedding):
-        return True
-    return bool(((x >= embedding.lower) & (x <= embedding.upper)).all())
 
 
 def _means(each: Tensor, n_rows: Sequence[int]) -> Tensor:

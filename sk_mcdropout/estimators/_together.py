@@ -11,19 +11,18 @@ from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sk_mcdropout.nn import MLP, StackedMLP
+from sk_mcdropout.nn import StackedMLP, StackedModules, regularised_parameters
+from sk_mcdropout.sampling import warn
 
 from ._batches import BatchDataset
 from ._stack import Rows, Stack
+from ._target import ELEMENTWISE
 from ._weights import weights_of
 
-__all__ = ["Task", "fit_together", "why_alone"]
+__all__ = ["Task", "fit_together"]
 
 # Parameters whose values here are those that a stack knows, and those that have to be left out.
 _KNOWN = {
-    "module": MLP,
-    "criterion": nn.MSELoss,
-    "optimizer": torch.optim.AdamW,
     "iterator_train": DataLoader,
     "dataset": BatchDataset,
     "callbacks": None,
@@ -35,6 +34,18 @@ _KNOWN = {
     "output": None,
     "warm_start": False,
 }
+# Optimizers that take each parameter by itself, by steps in proportion to the learning rate.
+_OPTIMIZERS = (
+    torch.optim.AdamW,
+    torch.optim.Adam,
+    torch.optim.SGD,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+)
 _UNKNOWN = (
     "criterion__",
     "callbacks__",
@@ -67,13 +78,14 @@ def fit_together(
     n_jobs: int | None = None,
     progress: bool = False,
     first_error: bool = False,
+    says_why: bool = False,
     **fit_params: Any,
 ) -> list[ValueError | None]:
     """Fit estimators, each on its own rows: as stacks where that can be, else one by one.
 
-    A stack trains default nets on tables, of the same widths, with AdamW and as many steps in an
-    epoch. Each gets the rows of a step, the masks, the learning rate and the decay that it would
-    get alone, so that the fits are the same but for the rounding.
+    A stack trains nets of one architecture on arrays, with a loss and an optimizer that go number
+    by number, and as many steps in an epoch. Each gets the rows of a step, the masks, the learning
+    rate and the decay that it would get alone, so that the fits are the same but for the rounding.
 
     Parameters
     ----------
@@ -85,6 +97,8 @@ def fit_together(
         Whether to show the steps of the stacks.
     first_error : bool
         Whether to go no further after what went wrong first.
+    says_why : bool
+        Whether to warn of estimators that are fitted one by one.
     **fit_params : dict
         Passed to ``fit``.
 
@@ -97,9 +111,11 @@ def fit_together(
     """
     stacks: list[dict[int, _Made]] = []
     stacked: dict[int, ValueError | None] = {}  # what was trained in a stack
-    before = [vars(task.learner).copy() for task in tasks]
+    before = [(vars(task.learner).copy(), task.learner._weights_of_the_user()) for task in tasks]
     try:
         stacks = [] if fit_params else _stacks_of(tasks)
+        if says_why:
+            _say_why_alone(tasks, {place for stack in stacks for place in stack})
         if effective_n_jobs(n_jobs) > 1:
             stacked |= _fit_in_processes(stacks, n_jobs)
             stacks = []
@@ -111,20 +127,35 @@ def fit_together(
         for place, (task, state) in enumerate(zip(tasks, before, strict=True)):
             task.learner._forget_the_rows()
             if place not in stacked or stacked[place] is not None:
-                task.learner._put_back(state)
+                task.learner._put_back(*state)
     alone = {place: task for place, task in enumerate(tasks) if place not in stacked}
     errors = stacked | _fit_alone(alone, n_jobs, first_error, fit_params)
     return [errors.get(place) for place in range(len(tasks))]
 
 
-def why_alone(learner: Any) -> str | None:
+def _why_alone(learner: Any) -> str | None:
     """Return a parameter that keeps an estimator out of a stack, None where it has none."""
     if type(learner).__module__.partition(".")[0] != "sk_mcdropout":
         return "estimator"
     unusual = [name for name, value in _KNOWN.items() if getattr(learner, name) != value]
+    unusual += ["criterion"] if learner.criterion not in ELEMENTWISE else []
+    unusual += ["optimizer"] if learner.optimizer not in _OPTIMIZERS else []
     given = [n for n in vars(learner) if n.startswith(_UNKNOWN) and n != "iterator_train__shuffle"]
     rates = ["lr"] if isinstance(learner.lr, Tensor) else []
     return next(iter([*unusual, *given, *rates]), None)
+
+
+def _say_why_alone(tasks: Sequence[Task], stacked: set[int]) -> None:
+    """Say once that nets are trained one by one, and why."""
+    alone = [task.learner for place, task in enumerate(tasks) if place not in stacked]
+    if len(tasks) > 1 and alone:
+        reason = _why_alone(alone[0]) or "module"
+        warn(
+            "the estimator must have a loss and an optimizer that go number by number, and a net "
+            "that `torch.func.vmap` takes and that draws nothing but dropout, for all nets to be "
+            f"trained as one stack. Got another `{reason}`: {len(alone)} nets are trained one by "
+            "one. Give `n_jobs`, which may be 1, if that is meant."
+        )
 
 
 # -- stacks --------------------------------------------------------------------------------------
@@ -135,19 +166,30 @@ def _stacks_of(tasks: Sequence[Task]) -> list[dict[int, _Made]]:
     stacks: dict[Any, dict[int, _Made]] = {}
     known: dict[Any, tuple[Any, Any, Rows]] = {}
     for place, task in enumerate(tasks):
-        made = _make(task, known) if why_alone(task.learner) is None else None
+        made = _make(task, known) if _why_alone(task.learner) is None else None
         if made is not None:
             stacks.setdefault(_kind(made), {})[place] = made
-    return list(stacks.values())
+    alike = (_alike(stack) for stack in stacks.values())
+    return [stack for stack in alike if stack]
+
+
+def _alike(stack: dict[int, _Made]) -> dict[int, _Made]:
+    """Return the tasks whose nets do in a stack what they do alone."""
+    nets = {place: made.task.learner.module_ for place, made in stack.items()}
+    if all(map(StackedMLP.takes, nets.values())):
+        return stack
+    takes = StackedModules.matching(list(nets.values()), [made.rows.x for made in stack.values()])
+    left = {place: made for (place, made), taken in zip(stack.items(), takes, strict=True) if taken}
+    return left if len(left) > 1 else {}
 
 
 def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
     """Make the net of a task; return None where its net or its data cannot be stacked."""
     learner = task.learner
     X, y = learner._prepare(task.X, task.y, True, {}, task.sample_weight)
-    if not isinstance(X, np.ndarray) or X.ndim != 2 or y is None or y.ndim > 2:
+    if not isinstance(X, np.ndarray) or y is None or y.ndim > 2:
         return None
-    if not StackedMLP.takes(learner.module_):
+    if regularised_parameters(learner.module_):
         return None
     train, _ = learner.get_split_datasets(X, y)
     learner.__dict__["_weights_were_read"] = True
@@ -166,9 +208,11 @@ def _kind(made: _Made) -> tuple[Any, ...]:
     """Return what nets of one stack have in common: their architecture and their steps."""
     learner, rows = made.task.learner, made.rows
     optimizer = learner.get_params_for_optimizer("optimizer", [])[1]
+    own = {"lr"} | ({"weight_decay"} if learner.optimizer is torch.optim.AdamW else set())
     size = learner.batch_size_
     return (
         _architecture(learner.module_),
+        StackedMLP.takes(learner.module_) or str(learner.get_params_for("module")),
         type(learner.criterion_),
         size,
         1 if size == -1 else math.ceil(len(rows.x) / size),
@@ -176,7 +220,8 @@ def _kind(made: _Made) -> tuple[Any, ...]:
         learner.lr_schedule,
         learner.iterator_train__shuffle,
         learner._decays_by_noise(),
-        str(optimizer | {"lr": None, "weight_decay": None}),
+        learner.optimizer,
+        str({name: value for name, value in optimizer.items() if name not in own}),
         rows.x.dtype,
         rows.weights is None,
     )
@@ -184,7 +229,7 @@ def _kind(made: _Made) -> tuple[Any, ...]:
 
 def _architecture(net: nn.Module) -> tuple[Any, ...]:
     shapes = tuple((name, tuple(part.shape)) for name, part in net.state_dict().items())
-    return shapes + tuple(repr(part) for part in net.modules() if not _has_a_rate(part))
+    return type(net), *shapes, *(repr(part) for part in net.modules() if not _has_a_rate(part))
 
 
 def _has_a_rate(part: nn.Module) -> bool:

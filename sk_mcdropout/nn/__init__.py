@@ -2,7 +2,8 @@
 
 - `MLP`: the default net, fully connected with a dropout after each hidden layer
 - `RobustScale` and `PeriodicEmbedding`: what it does to the columns of a table first
-- `StackedMLP`: such nets, trained as one
+- `StackedNets`: nets of one architecture, trained as one: `StackedMLP` by batched products,
+  `StackedModules` of any kind by ``vmap``
 - `set_rates`: set the rate of all dropouts of a module
 - `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
   `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
@@ -18,7 +19,9 @@ from ._concrete import ConcreteDropout, learned_rates, regularisation, regularis
 from ._inputs import PeriodicEmbedding, RobustScale
 from ._losses import BetaNLLLoss, mean_and_log_variance, nll_scale
 from ._mlp import MLP, set_rates
-from ._stacked import StackedMLP
+from ._stacked import StackedNets
+from ._stacked_mlp import StackedMLP
+from ._stacked_modules import StackedModules
 
 __all__ = [
     "MLP",
@@ -27,6 +30,8 @@ __all__ = [
     "PeriodicEmbedding",
     "RobustScale",
     "StackedMLP",
+    "StackedModules",
+    "StackedNets",
     "learned_rates",
     "mean_and_log_variance",
     "nll_scale",

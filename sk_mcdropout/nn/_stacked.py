@@ -1,68 +1,97 @@
-"""Default nets of one architecture, trained as one."""
+"""Nets of one architecture whose parameters are stacked, and their dropout masks."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ._inputs import PeriodicEmbedding, RobustScale, join_waves
-from ._mlp import MLP
-
-__all__ = ["StackedMLP"]
-
-# Activations that take each number by itself, without parameters or random numbers.
-_ELEMENTWISE = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Softplus,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.Identity,
-)
+__all__ = ["DropoutCall", "StackedNets"]
 
 
-class StackedMLP:
-    """Nets of one architecture whose passes are one pass of batched products.
+class DropoutCall(NamedTuple):
+    """A dropout in the passes of all nets.
+
+    Parameters
+    ----------
+    rates : sequence of float
+        The rate of each net.
+    shape : tuple of int
+        The shape of the mask of a row.
+    """
+
+    rates: Sequence[float]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of numbers in the mask of a row."""
+        return torch.Size(self.shape).numel()
+
+
+class StackedNets(ABC):
+    """Base class: nets of one architecture whose passes are one pass.
 
     The parameters are copies, stacked on a new first axis. Each net draws its dropout from a
     generator of its own, number by number as it would alone, and is not changed by its neighbours.
 
     Parameters
     ----------
-    nets : sequence of MLP
-        The nets, that `takes` takes, of the same widths and activations; their rates may differ.
+    nets : sequence of Module
+        The nets.
 
     Attributes
     ----------
     flat : Tensor of shape (n_nets, n_parameters)
         The stacked parameters, those of a net in a row.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sk_mcdropout.nn import MLP, StackedMLP
-    >>> nets = StackedMLP([MLP(3), MLP(3)])
-    >>> (masks,) = nets.masks([[5, 5]], [torch.Generator().manual_seed(seed) for seed in (0, 1)])
-    >>> nets(torch.zeros(2, 5, 3), masks).shape
-    torch.Size([2, 5, 1])
+    dropouts : list of DropoutCall
+        The dropouts of a pass, in turn; set by subclasses.
     """
 
-    def __init__(self, nets: Sequence[MLP]) -> None:
+    dropouts: list[DropoutCall]
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
         self.nets = nets
-        rows = [[_laid_out(*item) for item in net.named_parameters()] for net in nets]
+        rows = [[self._laid_out(*item) for item in net.named_parameters()] for net in nets]
         names = [name for name, _ in nets[0].named_parameters()]
         self._shapes = {name: part.shape for name, part in zip(names, rows[0], strict=True)}
         flat = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
         self.flat = flat.detach().requires_grad_()
+
+    def scaled(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the rows of each net as the passes take them: what training does not change.
+
+        Parameters
+        ----------
+        rows : sequence of Tensor of shape (n_samples, ...)
+            The rows that each net is to be trained on. Several nets may have the same ones.
+
+        Returns
+        -------
+        list of Tensor of shape (n_samples, ...)
+            The rows for the passes.
+        """
+        return list(rows)
+
+    @abstractmethod
+    def __call__(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
+        """Compute the outputs of all nets in training, with dropout.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_nets, n_samples, ...)
+            The rows of each net.
+        masks : list of Tensor of shape (n_nets, n_samples, ...) or None
+            What `masks` gave.
+
+        Returns
+        -------
+        Tensor of shape (n_nets, n_samples, ...)
+            The outputs.
+        """
 
     def _parameters(self) -> dict[str, Tensor]:
         """Return the parameters by their names in a net: parts of the flat ones."""
@@ -72,18 +101,9 @@ class StackedMLP:
             for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)
         }
 
-    @staticmethod
-    def takes(net: nn.Module) -> bool:
-        """Return whether a net is a plain `MLP`, with dropouts whose rates are not learned."""
-        known = nn.Linear, nn.Dropout, *_ELEMENTWISE
-        inputs = RobustScale, PeriodicEmbedding, nn.Identity
-        return (
-            type(net) is MLP
-            and all(type(layer) in known for layer in net.layers)
-            and type(net.scale) in inputs
-            and type(net.embedding) in inputs
-            and all(parameter.requires_grad for parameter in net.parameters())
-        )
+    def _laid_out(self, name: str, parameter: Tensor) -> Tensor:
+        """Return a parameter as the passes take it, or back."""
+        return parameter
 
     def masks(
         self, n_rows: Sequence[Sequence[int]], generators: Sequence[torch.Generator]
@@ -100,83 +120,23 @@ class StackedMLP:
 
         Returns
         -------
-        list of list of Tensor of shape (n_nets, n_samples, width) or None
+        list of list of Tensor of shape (n_nets, n_samples, ...) or None
             For each step the masks of each dropout, with the kept ones divided by their share;
             None for rates of 0.
         """
-        layers = list(self.dropouts())
-        if not layers:
+        if not self.dropouts:
             return [[] for _ in n_rows]
         numbers = []
         for k, generator in enumerate(generators):
-            runs = [(step[k] * width, nets[k].p) for step in n_rows for nets, width in layers]
+            runs = [(n[k] * call.size, call.rates[k]) for n in n_rows for call in self.dropouts]
             numbers.append(_draw(runs, generator, self.flat.dtype))
         flat, starts = pad_sequence(numbers, batch_first=True), [0] * len(generators)
-        masks = [[_masks(flat, starts, step, width) for _, width in layers] for step in n_rows]
-        dropped = [any(float(part.p) for part in nets) for nets, _ in layers]
+        masks = [[_masks(flat, starts, n, call.shape) for call in self.dropouts] for n in n_rows]
+        dropped = [any(call.rates) for call in self.dropouts]
         return [
             [mask if some else None for mask, some in zip(of_step, dropped, strict=True)]
             for of_step in masks
         ]
-
-    def dropouts(self) -> Iterator[tuple[list[Any], int]]:
-        """Yield the dropouts of all nets, layer by layer, with their widths.
-
-        Yields
-        ------
-        layers : list of nn.Dropout
-            The layer of each net.
-        width : int
-            The number of numbers that it drops for a row.
-        """
-        width = 0
-        for layers in zip(*(net.layers for net in self.nets), strict=True):
-            if isinstance(layers[0], nn.Linear):
-                width = layers[0].out_features
-            elif _is_dropout(layers[0]):
-                yield list(layers), width
-
-    def __call__(self, x: Tensor, masks: Sequence[Tensor | None], within: bool = False) -> Tensor:
-        """Compute the outputs of all nets in training, with dropout.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n_nets, n_samples, n_features)
-            The rows of each net, as its ``scale`` gives them, which does not change in training.
-        masks : list of Tensor of shape (n_nets, n_samples, width) or None
-            What `masks` gave.
-        within : bool
-            Whether all rows lie in the range of those that the embeddings were fitted to, where
-            there is less to compute.
-
-        Returns
-        -------
-        Tensor of shape (n_nets, n_samples, n_outputs)
-            The outputs.
-        """
-        of_dropouts, parameters = iter(masks), self._parameters()
-        h = self._embed(x, parameters, within)
-        for k, layer in enumerate(self.nets[0].layers):
-            if isinstance(layer, nn.Linear):
-                bias = parameters[f"layers.{k}.bias"].unsqueeze(1)
-                h = torch.baddbmm(bias, h, parameters[f"layers.{k}.weight"])
-            elif _is_dropout(layer):
-                mask = next(of_dropouts)
-                h = h if mask is None else h * mask
-            else:
-                h = layer(h)
-        return h
-
-    def _embed(self, x: Tensor, parameters: dict[str, Tensor], within: bool) -> Tensor:
-        part = "embedding."
-        if not isinstance(self.nets[0].embedding, PeriodicEmbedding):
-            return x
-        own = {k.removeprefix(part): v for k, v in parameters.items() if k.startswith(part)}
-        if within:
-            return join_waves(x, **own, bounds=None)
-        ends = ([getattr(net.embedding, end) for net in self.nets] for end in ("lower", "upper"))
-        lower, upper = map(torch.stack, ends)
-        return join_waves(x, **own, bounds=(lower, upper))
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -184,7 +144,7 @@ class StackedMLP:
         for name, parameters in self._parameters().items():
             for net, parameter in zip(self.nets, parameters, strict=True):
                 own = net.get_parameter(name)
-                own.copy_(_laid_out(name, parameter))
+                own.copy_(self._laid_out(name, parameter))
 
 
 def _draw(
@@ -193,7 +153,7 @@ def _draw(
     """Draw runs of numbers that are kept or not, each run with a rate: 0, or 1 / (1 - rate)."""
     drawn = torch.empty(sum(size for size, _ in runs), dtype=dtype)
     start = 0
-    for rate, together in groupby(runs, key=lambda run: float(run[1])):
+    for rate, together in groupby(runs, key=lambda run: run[1]):
         some = drawn[start : (start := start + sum(size for size, _ in together))]
         if 0 < rate < 1:
             some.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
@@ -202,24 +162,19 @@ def _draw(
     return drawn
 
 
-def _masks(flat: Tensor, starts: list[int], n_rows: Sequence[int], width: int) -> Tensor:
+def _masks(
+    flat: Tensor, starts: list[int], n_rows: Sequence[int], shape: tuple[int, ...]
+) -> Tensor:
     """Take the masks of all nets from their numbers, and move the starts behind them."""
-    ends = [start + n * width for start, n in zip(starts, n_rows, strict=True)]
+    size = torch.Size(shape).numel()
+    ends = [start + n * size for start, n in zip(starts, n_rows, strict=True)]
     if min(n_rows) == max(n_rows) and min(starts) == max(starts):
-        masks = flat[:, starts[0] : ends[0]].unflatten(1, (n_rows[0], width))
+        masks = flat[:, starts[0] : ends[0]].unflatten(1, (n_rows[0], *shape))
     else:
         parts = [
-            row[a:b].unflatten(0, (-1, width)) for row, a, b in zip(flat, starts, ends, strict=True)
+            row[a:b].unflatten(0, (n, *shape))
+            for row, a, b, n in zip(flat, starts, ends, n_rows, strict=True)
         ]
         masks = pad_sequence(parts, batch_first=True)
     starts[:] = ends
     return masks
-
-
-def _laid_out(name: str, parameter: Tensor) -> Tensor:
-    """Return a parameter as the products take it, or back: the weights of a layer are turned."""
-    return parameter.mT if name.startswith("layers.") and parameter.ndim == 2 else parameter
-
-
-def _is_dropout(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Dropout)

@@ -15,6 +15,7 @@ For the other packages:
 - `forked_generators`: the global random generators, seeded for a while
 - `evaluating`: modules held in eval mode for a while; `is_evaluated`: whether one is
 - `alone_with`: modules kept from other threads for a while
+- `tidy_modes`: torch's modes left as they were, also by an interrupt
 - `one_mask_for_all_steps`: recurrent nets with one mask for all time steps
 - `Plans`: what was found out about a module
 - `first_rows`: a few rows of any input
@@ -26,6 +27,7 @@ from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated
 from ._memory import Plans
+from ._modes import tidy_modes
 from ._numbers import register_dropout
 from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
@@ -57,5 +59,6 @@ __all__ = [
     "one_mask_for_all_steps",
     "register_dropout",
     "sample",
+    "tidy_modes",
     "warn",
 ]

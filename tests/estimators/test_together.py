@@ -47,15 +47,18 @@ def fit_all(nets, data, **params):
 @pytest.fixture
 def stacks(monkeypatch):
     """Return the stacks that are made."""
-    made, kind = [], _stack.StackedMLP
+    made, stacked = [], _stack._stacked
 
-    class Noted(kind):
-        def __init__(self, *args):
-            made.append(self)
-            super().__init__(*args)
+    def noted(*args):
+        made.append(stacked(*args))
+        return made[-1]
 
-    monkeypatch.setattr(_stack, "StackedMLP", Noted)
+    monkeypatch.setattr(_stack, "_stacked", noted)
     return made
+
+
+class Own(MLP):
+    """A net of the user's."""
 
 
 STACKED = {
@@ -71,6 +74,9 @@ STACKED = {
     "other betas": {"optimizer__betas": (0.8, 0.9)},
     "a known noise": {"noise": 0.3},
     "a noise that is told": {"noise": "heteroscedastic"},
+    "the absolute error": {"criterion": nn.L1Loss},
+    "a net of your own": {"module": Own, "dropout": 0.2},
+    "a net of your own that tells its noise": {"module": Own, "noise": "heteroscedastic"},
     "a noise that is told, of a target as it is": {
         "noise": "heteroscedastic",
         "normalize_y": False,
@@ -92,6 +98,31 @@ def test_a_stacked_fit_is_the_plain_fit(X, data, stacks, monkeypatch, params):
         assert net.dropout_sites_ == plain.dropout_sites_
         assert set(vars(net)) == set(vars(plain))
         assert len(net.history) == len(plain.history)
+
+
+OPTIMIZERS = {
+    "adam": {"optimizer": torch.optim.Adam, "optimizer__weight_decay": 0.1},
+    "sgd": {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
+    "rmsprop": {"optimizer": torch.optim.RMSprop, "optimizer__momentum": 0.5},
+    "adagrad": {"optimizer": torch.optim.Adagrad, "optimizer__lr_decay": 0.1},
+    "adadelta": {"optimizer": torch.optim.Adadelta},
+    "adamax": {"optimizer": torch.optim.Adamax},
+    "nadam": {"optimizer": torch.optim.NAdam},
+    "radam": {"optimizer": torch.optim.RAdam},
+}
+
+
+@pytest.mark.parametrize("params", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_other_optimizers_have_rates_of_their_own(data, stacks, params):
+    params = {**params, "max_epochs": 2}
+    nets, alone = make_nets(**params), make_nets(**params)
+    for net in (nets[0], alone[0]):
+        net.set_params(lr=0.002)
+    fit_all(nets, data)
+    assert len(stacks) == 1
+    for net, plain, rows in zip(nets, alone, data, strict=True):
+        plain.fit(*rows)
+        assert_allclose(net.history[:, "train_loss"], plain.history[:, "train_loss"], rtol=1e-4)
 
 
 SEVERAL_TARGETS = [{}, {"noise": "heteroscedastic"}, {"normalize_y": False}]
@@ -162,10 +193,6 @@ def test_a_net_does_not_depend_on_its_neighbours(X, data):
     assert_allclose(together[1].predict(X), alone[1].predict(X), rtol=1e-5)
 
 
-class Own(MLP):
-    """A net of the user's."""
-
-
 class Watch(Callback):
     """Something that wants to see each step."""
 
@@ -177,10 +204,13 @@ class Doubling(MCDropoutRegressor):
         return super().infer(2 * x, **params)
 
 
+class OwnLoss(nn.MSELoss):
+    """A loss of the user's."""
+
+
 ONE_BY_ONE = {
-    "a net of your own": {"module": Own},
-    "a loss of your own": {"criterion": nn.L1Loss},
-    "another optimizer": {"optimizer": torch.optim.Adam},
+    "a loss of your own": {"criterion": OwnLoss},
+    "another optimizer": {"optimizer": torch.optim.Rprop},
     "a callback": {"callbacks": [Watch()]},
     "held-out rows": {"train_split": ValidSplit(5)},
     "an early end": {"early_stopping": True},
@@ -207,9 +237,9 @@ def test_a_subclass_is_trained_one_by_one(X, data, stacks):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_processes_give_what_one_gives(X, data, n_jobs):
-    nets = make_nets(criterion=nn.L1Loss)
+    nets = make_nets(criterion=OwnLoss)
     fit_all(nets, data, n_jobs=n_jobs)
-    expected = make_nets(criterion=nn.L1Loss)[1].fit(*data[1])
+    expected = make_nets(criterion=OwnLoss)[1].fit(*data[1])
     assert_allclose(nets[1].predict(X), expected.predict(X))
     assert nets[1].history[:, "train_loss"] == expected.history[:, "train_loss"]
 
@@ -297,6 +327,6 @@ def test_the_noise_is_that_of_nets_trained_one_by_one(X, y, stacks, monkeypatch)
     params = {"noise": "estimate", "max_epochs": 20, "random_state": 0}
     noise = MCDropoutRegressor(**params).fit(X, y).noise_std_
     assert len(stacks) == 1
-    monkeypatch.setattr(_together, "why_alone", lambda learner: "nothing")
+    monkeypatch.setattr(_together, "_why_alone", lambda learner: "nothing")
     assert_allclose(MCDropoutRegressor(**params).fit(X, y).noise_std_, noise, rtol=1e-3)
     assert len(stacks) == 1

@@ -78,12 +78,17 @@ def test_a_net_does_not_depend_on_its_neighbours(x):
 
 
 def test_rows_within_the_range_of_the_nets_need_less(x):
-    nets = make_nets(hidden=())
+    nets = make_nets(hidden=(), normalize_X=False)
     stack = StackedMLP(nets)
     inside = torch.stack([torch.stack([net.embedding.lower, net.embedding.upper]) for net in nets])
-    torch.testing.assert_close(stack(inside, [], within=True), stack(inside, []))
     outside = inside + torch.tensor([[-0.1], [0.1]])
-    assert not torch.allclose(stack(outside, [], within=True), stack(outside, []))
+    expected = [stack(rows, []) for rows in (inside, outside)]
+    stack.scaled(list(outside))
+    assert not stack.within
+    stack.scaled(list(inside))
+    assert stack.within
+    torch.testing.assert_close(stack(inside, []), expected[0])
+    assert not torch.allclose(stack(outside, []), expected[1])
 
 
 def test_the_nets_are_left_alone_until_they_are_put_back(x):
