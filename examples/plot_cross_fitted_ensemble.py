@@ -3,9 +3,9 @@ An ensemble of folds, and what its held-out rows tell
 =====================================================
 
 `MCDropoutRegressorCV` trains a net for each rate of dropout and each fold, all as one stack. The
-rows that a net was not trained on tell how likely they are under its predictions: the best rate is
-kept, with the nets of all its folds, whose draws are pooled. The same rows place the intervals
-(CV+), so that no row is spent on it.
+rows that a net was not trained on tell how likely they are under its predictions. The nets of all
+folds of the best rate are kept, and those of other rates if the rows get likelier under all of them
+together; their draws are pooled. The same rows place the intervals (CV+), so that no row is spent.
 
 Run as a script, this saves ``cross_fitted_ensemble.png`` in the working directory.
 """
@@ -39,7 +39,8 @@ model = MCDropoutRegressorCV(
     random_state=0,
 )
 model.fit(X, y)
-print(f"Best rate: {model.best_params_['dropout']}, of {len(model.estimators_)} nets.")
+pooled = [setting["dropout"] for setting in model.pooled_params_]
+print(f"Rates that are pooled, the best first: {pooled}, in all {len(model.estimators_)} nets.")
 
 # %%
 # The intervals hold new rows of the same kind
@@ -64,7 +65,7 @@ right.fill_between(grid[:, 0], lower, upper, alpha=0.25, color="#0072B2", label=
 right.plot(grid, model.predict(grid), color="#0072B2", label="mean")
 right.scatter(X, y, s=8, color="black", label="rows")
 right.set(xlabel="x", ylabel="y", ylim=(-12, 12))
-right.set_title("The ensemble of the best rate")
+right.set_title("The ensemble")
 right.legend(frameon=False)
 
 if __name__ == "__main__":

@@ -11,15 +11,11 @@ from torch import Tensor, nn
 
 from sk_mcdropout.nn import (
     BetaNLLLoss,
-    learned_rates,
     mean_and_log_variance,
     nll_scale,
-    regularisation,
 )
 
 from ._batches import BatchDataset, some_targets, whole_of
-from ._net import MCDropoutNet
-from ._parameters import check_last_batch, check_monitors, n_training_rows
 from ._refit import note
 from ._target import (
     ELEMENTWISE,
@@ -31,28 +27,14 @@ from ._target import (
     target_array,
 )
 from ._validation import first_float, is_half
-from ._weights import (
-    check_can_weigh,
-    count_weighted,
-    give_weights,
-    mean_weight,
-    training_weights,
-    weighted_loss,
-    weights_of,
-    weights_of_batch,
-)
+from ._weighted import WeightedNet
+from ._weights import weighted_loss
 
 __all__ = ["RegressionNet"]
 
-# What is known of the rows while fitting, and forgotten after.
-_WHILE_FITTING = (
-    *("_held_out", "_spread", "_weights", "_mean_weights", "_weights_were_read"),
-    *("_n_batches", "_n_epochs", "_n_rows"),
-)
 
-
-class RegressionNet(MCDropoutNet):
-    """Base class: train on a standardised target, with weights of the rows."""
+class RegressionNet(WeightedNet):
+    """Base class: train on a standardised target."""
 
     # What subclasses declare in their signatures.
     noise: float | str | None
@@ -60,22 +42,10 @@ class RegressionNet(MCDropoutNet):
 
     # -- fitting -----------------------------------------------------------------------------
 
-    def _fit(self, X, y, start, method, fit_params, sample_weight=None):
-        try:
-            return super()._fit(X, y, start, method, fit_params, sample_weight)
-        finally:
-            self._forget_the_rows()
-
-    def _forget_the_rows(self):
-        for name in _WHILE_FITTING:
-            self.__dict__.pop(name, None)
-
     def _check_training_data(self, X, y, start, sample_weight=None):
         X, y = super()._check_training_data(X, y, start)
         target = target_array(y)
-        weights = training_weights(sample_weight, X, y if target is None else target)
-        if weights is not None:
-            self.__dict__["_weights"] = weights
+        weights = self._take_weights(sample_weight, X, y if target is None else target)
         self.__dict__.pop("calibration_", None)
         if start or not hasattr(self, "y_mean_"):
             self.__dict__.pop("noise_std_", None)
@@ -89,20 +59,8 @@ class RegressionNet(MCDropoutNet):
             self._learn_spread(target, weights)
         return X, y if target is None else target
 
-    def _before_training(self, X, y, start, fit_params):
-        if "_weights" in self.__dict__:
-            check_can_weigh(self)
-        super()._before_training(X, y, start, fit_params)
-        if not self._splits_rows():
-            check_monitors(self)
-            self._check_batches(X, y, n_training_rows(X))
-
-    def _after_training(self, X, y, start, fit_params):
-        self._check_weights_were_read()
-        super()._after_training(X, y, start, fit_params)
-
     def get_split_datasets(self, X, y=None, **fit_params):
-        """Split the data as skorch does; the rows to train on get their weights.
+        """Split the data as skorch does, and standardise the target by the batch.
 
         Parameters
         ----------
@@ -115,18 +73,9 @@ class RegressionNet(MCDropoutNet):
             The rows to train on and those held out, None if there are none.
         """
         train, valid = super().get_split_datasets(X, y, **fit_params)
-        if self._splits_rows():
-            self._check_batches(X, y, n_training_rows(train))
         self._standardise_batches(train)
-        if "_weights" in self.__dict__:
-            give_weights(train, self.__dict__["_weights"])
-            means = {True: mean_weight(train), False: mean_weight(valid)}
-            self.__dict__["_mean_weights"] = means
-        self._fit_inputs(train, weights_of(train))
         if "_spread" not in vars(self) and self._is_default_net():
             self._learn_spread(some_targets(train))
-        if self.learned_rates_:
-            self.__dict__["_n_rows"] = count_weighted(train)
         return train, valid
 
     def _learn_spread(self, y, weights=None):
@@ -144,19 +93,6 @@ class RegressionNet(MCDropoutNet):
             scaled = self.y_mean_.any() or (self.y_scale_ != 1).any()
             to_scale = partial(standardise, mean=self.y_mean_, scale=self.y_scale_, dtype=dtype)
             whole.standardise = to_scale if scaled else None
-
-    def _check_batches(self, X, y, n_rows):
-        if n_rows is not None:
-            check_last_batch(self, n_rows, lambda: next(iter(self._inputs(X, y))))
-
-    def _check_weights_were_read(self):
-        trained = self.history and "train_loss" in self.history[-1]
-        if "_mean_weights" in self.__dict__ and trained and "_weights_were_read" not in vars(self):
-            raise ValueError(
-                "`get_loss` must call that of MCDropoutRegressor for rows with weights. Got a "
-                f"`get_loss` of {type(self).__name__} that does not, so that the net was trained "
-                "without weights. Call `super().get_loss(...)`."
-            )
 
     # -- the loss ------------------------------------------------------------------------------
 
@@ -197,17 +133,8 @@ class RegressionNet(MCDropoutNet):
         if training and "_n_rows" in self.__dict__:
             known = isinstance(self.noise, Real)
             noise = np.sqrt(np.mean((self.noise / self.y_scale_) ** 2)) if known else None
-            nats = regularisation(self.module_) / self.__dict__["_n_rows"]
-            loss = loss + nats * nll_scale(self.criterion_, loss, y_pred, noise)
+            loss = loss + self._regularisation() * nll_scale(self.criterion_, loss, y_pred, noise)
         return loss
-
-    def _weights_of_batch(self, y, training):
-        """Return the weights of the rows of a batch, of mean 1 in training or validation."""
-        mean = self.__dict__.get("_mean_weights", {}).get(training)
-        if mean is None:
-            return None
-        self.__dict__["_weights_were_read"] = True
-        return weights_of_batch(y) / mean
 
     def _standardised(self, y):
         """Return the standardised target that a batch brings with it; make it where y is new."""
@@ -242,11 +169,6 @@ class RegressionNet(MCDropoutNet):
     def _predicted_means(self, output):
         heteroscedastic = getattr(self, "heteroscedastic_", False)
         return mean_and_log_variance(output)[0] if heteroscedastic else output
-
-    @property
-    def learned_rates_(self):
-        """The rate of each `ConcreteDropout` of the net, by its path."""
-        return learned_rates(self.module_)
 
     # -- the parts of the net ------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from ._out_of_fold import (
 from ._predict import PredictiveRegressorMixin
 from ._refit import forget_warnings, note, warn_of_changes
 from ._regressor import MCDropoutRegressor
-from ._search import best_of, folds_of, log_density, results_of
+from ._search import best_of, folds_of, log_density, pool_of, results_of
 from ._target import mean_and_scale, target_array
 from ._together import Task
 from ._validation import (
@@ -52,9 +52,10 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     """Ensemble of dropout nets, each trained without a fold, with settings chosen on these folds.
 
     `fit` trains a net for each setting and fold, as one stack where it can. The rows that a net was
-    not trained on tell how good its setting is; of the best setting the nets of all folds stay,
-    and their draws are pooled: each is still one function of X. Noise and calibration are learned
-    from the same held-out rows, so that no row is spent.
+    not trained on tell how good its setting is. The nets of all folds of the best setting stay, and
+    those of more settings as long as they make the held-out rows likelier together [1]_; their
+    draws are pooled: each is still one function of X. Noise and calibration are learned from the
+    same held-out rows, so that no row is spent.
 
     Parameters
     ----------
@@ -64,26 +65,29 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     param_grid : dict or list of dict, default=None
         The settings to try, as for ``GridSearchCV``: parameters of the estimator, ``noise`` among
         them, and lists of values. None tries dropout rates from 0.005 to 0.2, for the default net
-        with and without its embedding, but leaves alone what `estimator` was given. ``{}`` tries
-        the estimator as it is.
+        with and without its embedding, and with a decay of weights that follows the noise and with
+        next to none, but leaves alone what `estimator` was given. ``{}`` tries the estimator as it
+        is.
     cv : int, splitter or iterable, default=5
         The folds: their number, for which the rows are shuffled, or what ``GridSearchCV`` takes.
     scoring : str or callable, default=None
         What is to be highest on the held-out rows: a scorer, such as those in
         `sk_mcdropout.metrics`. None takes the mean log density of the mixture over the draws;
-        without noise that of the normal of the same mean and standard deviation.
+        without noise that of the normal of the same mean and standard deviation. With a scoring of
+        yours, and without noise, the best setting stays alone.
     ensemble : bool, default=True
-        Whether the nets of the folds predict. With False nets are trained anew on all rows, with
-        the best setting, and predict in their place.
+        Whether the nets of the folds predict, of the best setting and of those that are added to
+        it. With False nets are trained anew on all rows, with the best setting, and predict in
+        their place.
     members : int, default=1
-        Nets for each fold, or with ``ensemble=False`` on all rows. More than the first are trained
-        for the best setting alone.
+        Nets for each setting that stays and each fold, or with ``ensemble=False`` on all rows. More
+        than the first are trained for these settings alone.
     noise : float, {"estimate", "heteroscedastic"} or None, default="heteroscedastic"
         The noise, as for `MCDropoutRegressor`. ``"estimate"`` finds the one under which the
         held-out rows are likeliest.
     calibration : {"std", "isotonic", "conformal"} or None, default=None
         How the predictive distribution is recalibrated on the held-out rows; see
-        `MCDropoutRegressor.calibrate`. ``"conformal"`` is CV+ [1]_: an interval of coverage c
+        `MCDropoutRegressor.calibrate`. ``"conformal"`` is CV+ [2]_: an interval of coverage c
         holds new rows like these with a probability of at least about ``2 c - 1``, and for nets
         that do not hang on single rows of about c; see `CrossConformalCalibration`.
     n_draws : int, default=100
@@ -98,9 +102,11 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     Attributes
     ----------
     estimators_ : list of MCDropoutRegressor
-        The nets that predict: those of the first fold, of the second one, ...
+        The nets that predict: those of all folds of the best setting, of the next one, ...
     best_params_ : dict
         The best setting.
+    pooled_params_ : list of dict
+        The settings whose nets predict, the best one first.
     best_score_ : float
         Its mean score over the folds.
     best_index_ : int
@@ -130,7 +136,9 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     References
     ----------
-    .. [1] Barber, Candès, Ramdas & Tibshirani (2021), "Predictive inference with the jackknife+",
+    .. [1] Caruana, Niculescu-Mizil, Crew & Ksikes (2004), "Ensemble selection from libraries of
+       models", ICML.
+    .. [2] Barber, Candès, Ramdas & Tibshirani (2021), "Predictive inference with the jackknife+",
        Annals of Statistics, section 3.
 
     Examples
@@ -267,10 +275,12 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         self.cv_results_ = results_of(settings)
         best = settings[self.best_index_]
         self.best_params_, self.best_score_ = best.params, float(np.mean(best.scores))
+        pool = pool_of(settings, self.best_index_, folds) if self.ensemble else [best]
+        self.pooled_params_ = [setting.params for setting in pool]
         self.y_mean_, self.y_scale_ = mean_and_scale(
             target_array(y) if best.learners[0].normalize_y else None, weights
         )
-        self._keep(base, best, folds, (X, y, weights))
+        self._keep(base, pool, folds, (X, y, weights))
 
     def _check_own_params(self):
         check_params(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
@@ -308,20 +318,24 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     # -- training ----------------------------------------------------------------------------
 
-    def _keep(self, base, best, folds, data):
-        """Train what is missing for the best setting, and learn noise and calibration."""
+    def _keep(self, base, pool, folds, data):
+        """Train what is missing for the settings that stay, and learn noise and calibration."""
+        best, n_folds = pool[0], len(folds)
         self.noise_ = best.noise
-        nets = [[learner] for learner in best.learners]
+        nets = [learner for setting in pool for learner in setting.learners]
         for m in range(1, self.members):
-            more = [
-                learner_of(self, base, best.params, best.noise, k, m) for k in range(len(folds))
-            ]
-            train(self, [Task(net, *fold.training) for net, fold in zip(more, folds, strict=True)])
-            for of_fold, net in zip(nets, more, strict=True):
-                of_fold.append(net)
+            places = [(setting, k) for setting in pool for k in range(n_folds)]
+            more = [learner_of(self, base, s.params, s.noise, k, m) for s, k in places]
+            rows = [folds[k].training for _, k in places]
+            train(self, [Task(net, *some) for net, some in zip(more, rows, strict=True)])
+            nets += more
         if best.noise == "estimate":
-            self.noise_std_ = noise_out_of_fold(nets, folds, self.n_draws, self.seed_)
-        self.estimators_ = [learner for of_fold in nets for learner in of_fold]
+            of_folds = [nets[k::n_folds] for k in range(n_folds)]
+            found = best.learners[0].noise_std_  # of the best setting alone, with a net a fold
+            more = len(nets) > n_folds
+            args = of_folds, folds, self.n_draws, self.seed_
+            self.noise_std_ = noise_out_of_fold(*args) if more else found
+        self.estimators_ = nets
         draws = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
         likelihood = self._likelihood()
         self.oof_prediction_ = mean_out_of_fold(draws, folds, likelihood, len(data[1]))
@@ -330,7 +344,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             self.calibration_ = calibration_from(self.calibration, draws, folds, likelihood)
         if not self.ensemble:
             self.estimators_ = [
-                learner_of(self, base, best.params, best.noise, len(folds), m)
+                learner_of(self, base, best.params, best.noise, n_folds, m)
                 for m in range(self.members)
             ]
             train(self, [Task(net, *data) for net in self.estimators_])
@@ -338,11 +352,10 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
 
     def _draws_of_folds(self, xs, n_draws):
         """Return for each fold the draws of its nets, for rows of its own."""
-        likelihood, members = self._likelihood(noise=False), len(self.estimators_) // len(xs)
-        nets = [self.estimators_[k * members : (k + 1) * members] for k in range(len(xs))]
+        likelihood, n_folds = self._likelihood(noise=False), len(xs)
         return [
-            pooled_draws(of_fold, x, likelihood, n_draws, self.seed_)
-            for of_fold, x in zip(nets, xs, strict=True)
+            pooled_draws(self.estimators_[k::n_folds], x, likelihood, n_draws, self.seed_)
+            for k, x in enumerate(xs)
         ]
 
     # -- predicting --------------------------------------------------------------------------

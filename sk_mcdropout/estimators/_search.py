@@ -6,12 +6,25 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from scipy.special import logsumexp
 from scipy.stats import rankdata
 from skorch.utils import multi_indexing
 
-__all__ = ["Fold", "Setting", "best_of", "default_grid", "folds_of", "log_density", "results_of"]
+__all__ = [
+    "Fold",
+    "Setting",
+    "best_of",
+    "default_grid",
+    "folds_of",
+    "log_density",
+    "pool_of",
+    "results_of",
+]
 
-_RATES = (0.005, 0.02, 0.05, 0.1, 0.2)
+_RATES = (0.005, 0.05, 0.2)
+_LITTLE_DECAY = 0.01  # which a net alone may need more of, and a pool of nets does not
+_LEAST_GAIN = 1e-3  # nats for each row, that one more setting in a pool has to bring
 
 
 class Fold(NamedTuple):
@@ -77,6 +90,7 @@ class Setting:
     errors: list[ValueError | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     score_times: list[float] = field(default_factory=list)
+    log_densities: list[np.ndarray] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
@@ -90,6 +104,11 @@ class Setting:
             sum(learner.history[:, "dur"]) if hasattr(learner, "module_") else np.nan
             for learner in self.learners
         ]
+
+    def is_like(self, other: "Setting") -> bool:
+        """Return whether the nets of two settings mean alike by their outputs."""
+        one, two = self.learners[0], other.learners[0]
+        return self.noise == other.noise and one._nonlinearity() is two._nonlinearity()
 
     def know_noise(self, noise_std: np.ndarray) -> None:
         """Let the estimators of all folds know the noise that was found."""
@@ -105,15 +124,19 @@ class Setting:
             value = np.nan
             if self.is_whole:
                 try:
-                    value = float(scorer(learner, fold.X, fold.y, **weights, **own))
+                    if scorer is log_density:
+                        self.log_densities.append(log_densities(learner, fold.X, fold.y))
+                        value = float(np.average(self.log_densities[-1], weights=fold.weights))
+                    else:
+                        value = float(scorer(learner, fold.X, fold.y, **weights, **own))
                 except ValueError as error:
                     self.errors.append(error)
             self.scores.append(value)
             self.score_times.append(perf_counter() - begin)
 
 
-def default_grid(estimator: Any) -> dict[str, list[Any]]:
-    """Return the settings to try: rates, and for the default net with and without embedding.
+def default_grid(estimator: Any) -> list[dict[str, list[Any]]]:
+    """Return the settings to try: rates, and for the default net its embedding and its decay.
 
     What the estimator was given is left as it is.
     """
@@ -123,15 +146,23 @@ def default_grid(estimator: Any) -> dict[str, list[Any]]:
         grid["dropout"] = list(_RATES)
     if estimator._is_default_net() and "module__embedding" not in given:
         grid["module__embedding"] = [None, "periodic"]
-    return grid
+    follows_noise = estimator._is_default_net() and estimator.optimizer is torch.optim.AdamW
+    if follows_noise and "optimizer__weight_decay" not in given:
+        return [grid, {**grid, "optimizer__weight_decay": [_LITTLE_DECAY]}]
+    return [grid]
+
+
+def log_densities(learner: Any, X: Any, y: np.ndarray) -> np.ndarray:
+    """Compute the log density at each held-out y: of the mixture, without noise of the normal."""
+    distribution = "mixture" if learner._likelihood().has_noise else "normal"
+    return learner.log_prob(X, y, distribution)
 
 
 def log_density(
     learner: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None = None
 ) -> float:
-    """Compute the mean log density at held-out y: of the mixture, without noise of the normal."""
-    distribution = "mixture" if learner._likelihood().has_noise else "normal"
-    return float(np.average(learner.log_prob(X, y, distribution), weights=sample_weight))
+    """Compute the mean log density at held-out y."""
+    return float(np.average(log_densities(learner, X, y), weights=sample_weight))
 
 
 def best_of(settings: Sequence[Setting]) -> int:
@@ -140,6 +171,57 @@ def best_of(settings: Sequence[Setting]) -> int:
     if np.isnan(means).all():
         raise next(error for setting in settings for error in setting.errors if error is not None)
     return int(np.nanargmax(means))
+
+
+def pool_of(settings: Sequence[Setting], best: int, folds: Sequence[Fold]) -> list[Setting]:
+    """Return the settings whose nets, pooled, make the held-out rows likeliest: greedily.
+
+    Each in turn is the one that brings most, as long as one brings anything.
+
+    Parameters
+    ----------
+    settings : sequence of Setting
+        The settings, with the log densities of their nets at the held-out rows; those of another
+        noise than the best one stay out.
+    best : int
+        The place of the best one.
+    folds : sequence of Fold
+        The folds.
+
+    Returns
+    -------
+    list of Setting
+        The best setting, and those that were added to it; it alone where there is no noise, or
+        where the scores are not log densities.
+
+    References
+    ----------
+    Caruana, Niculescu-Mizil, Crew & Ksikes (2004), "Ensemble selection from libraries of models",
+    ICML; Wenzel, Snoek, Tran & Jenatton (2020), "Hyperparameter ensembles for robustness and
+    uncertainty quantification", NeurIPS, which pools nets of several settings in this way.
+    """
+    first = settings[best]
+    pool = [first]
+    if not first.learners[0]._likelihood().has_noise:
+        return pool
+    known = [other for other in settings if len(other.log_densities) == len(folds)]
+    left = [other for other in known if other is not first and other.is_like(first)]
+    while left:
+        scores = [_pooled_score([*pool, other], folds) for other in left]
+        if not max(scores) > _pooled_score(pool, folds) + _LEAST_GAIN:
+            break
+        pool.append(left.pop(int(np.argmax(scores))))
+    return pool
+
+
+def _pooled_score(pool: Sequence[Setting], folds: Sequence[Fold]) -> float:
+    """Return the mean over the folds of the log density of the nets of some settings, pooled."""
+    scores = []
+    for k, fold in enumerate(folds):
+        each = [setting.log_densities[k] for setting in pool]
+        pooled = logsumexp(each, axis=0) - np.log(len(each))
+        scores.append(np.average(pooled, weights=fold.weights))
+    return float(np.mean(scores))
 
 
 def results_of(settings: Sequence[Setting]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from torch import nn
 from sk_mcdropout import MLP, MCDropoutRegressor, MCDropoutRegressorCV
 from sk_mcdropout.displays import ReliabilityDisplay
 from sk_mcdropout.estimators import _stack
-from sk_mcdropout.estimators._search import default_grid
+from sk_mcdropout.estimators._search import Fold, Setting, default_grid, pool_of
 from sk_mcdropout.metrics import neg_crps_scorer
 from sk_mcdropout.predictive import likeliest_noise
 
@@ -103,14 +103,90 @@ def test_the_noise_may_be_searched_for(X, y):
 
 
 def test_the_default_grid_leaves_alone_what_was_given():
-    whole = default_grid(MCDropoutRegressor())
+    whole, with_decay = default_grid(MCDropoutRegressor())
     assert set(whole) == {"dropout", "module__embedding"}
     assert min(whole["dropout"]) == 0.005
     assert max(whole["dropout"]) == 0.2
-    assert set(default_grid(MCDropoutRegressor(dropout=0.1))) == {"module__embedding"}
-    assert set(default_grid(MCDropoutRegressor(module__embedding=None))) == {"dropout"}
-    assert set(default_grid(MCDropoutRegressor(nn.Identity))) == {"dropout"}
-    assert default_grid(MCDropoutRegressor(nn.Identity, dropout=0.1)) == {}
+    assert with_decay == {**whole, "optimizer__weight_decay": [0.01]}
+    assert len(default_grid(MCDropoutRegressor(optimizer__weight_decay=0.1))) == 1
+    assert len(default_grid(MCDropoutRegressor(optimizer=torch.optim.Adam))) == 1
+    assert set(default_grid(MCDropoutRegressor(dropout=0.1))[0]) == {"module__embedding"}
+    assert set(default_grid(MCDropoutRegressor(module__embedding=None))[0]) == {"dropout"}
+    assert [set(part) for part in default_grid(MCDropoutRegressor(nn.Identity))] == [{"dropout"}]
+    assert default_grid(MCDropoutRegressor(nn.Identity, dropout=0.1)) == [{}]
+
+
+# -- settings that are pooled ----------------------------------------------------------------------
+
+
+def make_setting(*log_densities, noise=1.0):
+    """Return a setting whose nets have log densities of some rows of two folds."""
+    learner = MCDropoutRegressor(noise=noise, random_state=0).fit(np.eye(3), np.arange(3.0))
+    folds = [np.asarray(part, dtype=float) for part in log_densities]
+    return Setting({}, noise, [learner] * 2, log_densities=folds)
+
+
+@pytest.fixture
+def folds():
+    rows = np.arange(2)
+    return [Fold(rows, None, None, None, None, None, None)] * 2
+
+
+@pytest.fixture(autouse=True)
+def short_trainings_of_settings(request, monkeypatch):
+    if "folds" in request.fixturenames:
+        monkeypatch.setattr("sk_mcdropout.estimators._length._STEPS", 1)
+
+
+def test_settings_that_are_right_elsewhere_are_added(folds):
+    one, other = make_setting([0, -9], [0, -9]), make_setting([-9, -0.5], [-9, -0.5])
+    worse = make_setting([-9, -9], [-9, -9])
+    assert pool_of([worse, other, one], 2, folds) == [one, other]
+    assert pool_of([one, worse], 0, folds) == [one]
+
+
+def test_the_setting_that_brings_most_is_added_first(folds):
+    best = make_setting([0, -9], [0, -9])
+    much, little = make_setting([-9, -1], [-9, -1]), make_setting([-9, -2], [-9, -9])
+    assert pool_of([little, much, best], 2, folds)[:2] == [best, much]
+
+
+def test_an_equal_setting_brings_nothing(folds):
+    same = [make_setting([0, -1], [-2, -3]) for _ in range(3)]
+    assert pool_of(same, 1, folds) == [same[1]]
+
+
+def test_settings_of_another_noise_stay_out(folds):
+    one, other = make_setting([0, -9], [0, -9]), make_setting([-9, 0], [-9, 0], noise=2.0)
+    assert pool_of([one, other], 0, folds) == [one]
+
+
+def test_rows_of_weight_0_do_not_count(folds):
+    folds = [fold._replace(weights=np.array([1.0, 0.0])) for fold in folds]
+    one, other = make_setting([0, -9], [0, -9]), make_setting([-9, 0], [-9, 0])
+    assert pool_of([one, other], 0, folds) == [one]
+
+
+def test_without_noise_or_with_another_scoring_the_best_setting_is_alone(X, y):
+    grid = {"dropout": [0.05, 0.3], "lr": [0.001, 0.01]}
+    for params in ({"noise": None}, {"scoring": neg_crps_scorer}, {"ensemble": False}):
+        model = make_model(param_grid=grid, **params).fit(X, y)
+        assert model.pooled_params_ == [model.best_params_]
+
+
+@pytest.mark.parametrize("noise", ["estimate", "heteroscedastic"])
+def test_nets_of_several_settings_are_pooled(X, y, noise):
+    grid = {"dropout": [0.02, 0.1], "lr": [0.005, 0.01]}
+    net = {"max_epochs": 150, "optimizer__weight_decay": 0.0}
+    y = y + 10 * np.sin(3 * X[:, 1])
+    model = make_model(net, param_grid=grid, noise=noise, n_draws=60, members=2).fit(X, y)
+    pooled = model.pooled_params_
+    assert pooled[0] == model.best_params_
+    assert len(pooled) > 1
+    assert len(model.estimators_) == 2 * 3 * len(pooled)
+    rates = [net.dropout for net in model.estimators_[: 3 * len(pooled)]]
+    assert rates == [params["dropout"] for params in pooled for _ in range(3)]
+    assert model.predict(X, return_std=True)[1].shape == (90,)
 
 
 def test_a_setting_that_diverges_is_told_and_ranked_last(X, y):
@@ -145,7 +221,7 @@ def test_the_prediction_out_of_fold_is_the_mean_of_the_nets_of_the_fold(X, y):
     cv = KFold(3)
     model = make_model(cv=cv, members=2, n_draws=400).fit(X, y)
     for k, (_, test) in enumerate(cv.split(X)):
-        nets = model.estimators_[2 * k : 2 * k + 2]
+        nets = model.estimators_[k::3]
         draws = np.concatenate([net.set_params(n_draws=200).draws(X[test]) for net in nets])
         error = 5 * draws.std(axis=0) / np.sqrt(400)
         assert (np.abs(model.oof_prediction_[test] - draws.mean(axis=0)) < error).all()
