@@ -67,7 +67,7 @@ def run(folder, name, protocol, split):
     X, y = data["X"][rows], data["y"][rows]
     rmse = np.sqrt(np.mean((model.predict(X) - y) ** 2))
     ll = model.log_prob(X, y).mean() if hasattr(model, "log_prob") else np.nan
-    params = getattr(model, "best_params_", getattr(model, "params", {}))
+    params = getattr(model, "pooled_params_", getattr(model, "params", {}))
     seconds = time.perf_counter() - begin
     numbers = f"{rmse:.6g}", f"{ll:.6g}", f"{seconds:.1f}"
     return (name, protocol, split, *numbers, json.dumps(params))

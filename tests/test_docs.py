@@ -20,6 +20,7 @@ import torch
 from numpydoc.validate import validate
 
 import sk_mcdropout
+from sk_mcdropout.estimators._training import TrainingNet
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,9 +92,22 @@ def script(tmp_path, monkeypatch):
     torch.set_num_threads(n_threads)
 
 
+@pytest.fixture
+def short_trainings(monkeypatch):
+    """Let each training end after a few epochs: that code runs to its end needs no more."""
+    choose = TrainingNet._choose_length
+
+    def choose_less(net, X):
+        choose(net, X)
+        net.max_epochs_ = min(net.max_epochs_, 3)
+
+    monkeypatch.setattr(TrainingNet, "_choose_length", choose_less)
+
+
 # -- the README and the examples run ---------------------------------------------------------
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_the_code_of_the_readme_runs(script, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) == README.count("```python") > 0
@@ -105,6 +119,7 @@ def test_the_code_of_the_readme_runs(script, tmp_path):
 
 # One example shows what the intervals of a net without noise hold, of which the net warns.
 @pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
+@pytest.mark.usefixtures("short_trainings")
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_runs_and_says_where_its_picture_is(example, script, tmp_path, capsys):
     script(example)

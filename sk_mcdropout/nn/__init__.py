@@ -2,8 +2,7 @@
 
 - `MLP`: the default net, fully connected with a dropout after each hidden layer
 - `RobustScale` and `PeriodicEmbedding`: what it does to the columns of a table first
-- `StackedNets`: nets of one architecture, trained as one: `StackedMLP` by batched products,
-  `StackedModules` of any kind by ``vmap``
+- `StackedMLP`: such nets, trained as one; `StackedModules`: nets of any kind, by ``vmap``
 - `set_rates`: set the rate of all dropouts of a module
 - `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
   `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
@@ -12,6 +11,10 @@
   splits the output of such a net
 - `nll_scale`: the change of a loss per nat of the log-likelihood, to add `regularisation` to it
 - `uncompiled`: the module behind one from ``torch.compile``
+
+For the other packages:
+
+- `StackedNets`: what both kinds of stacks have in common
 """
 
 from ._compiled import uncompiled
