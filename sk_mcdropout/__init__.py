@@ -2,7 +2,8 @@
 
 Where to look:
 
-- ``estimators``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``
+- ``estimators``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``, and
+  `MCDropoutClassifier`
 - ``predictive``: `PredictiveDistribution`, what draws say about y; likelihoods, calibrations
 - ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module; how dropout
   calls are caught, given their masks and carried out in bounded memory
@@ -15,7 +16,7 @@ The docstring of each package says what is behind it. A package imports another 
 estimators import predictive, which imports sampling and nn.
 """
 
-from .estimators import MCDropoutRegressor, MCDropoutRegressorCV
+from .estimators import MCDropoutClassifier, MCDropoutRegressor, MCDropoutRegressorCV
 from .nn import MLP, BetaNLLLoss, ConcreteDropout
 from .predictive import PredictiveDistribution
 from .sampling import dropout_sites, mean_and_std, register_dropout, sample
@@ -25,6 +26,7 @@ __all__ = [
     "MLP",
     "BetaNLLLoss",
     "ConcreteDropout",
+    "MCDropoutClassifier",
     "MCDropoutRegressor",
     "MCDropoutRegressorCV",
     "PredictiveDistribution",

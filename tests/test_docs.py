@@ -30,6 +30,12 @@ PACKAGES = sorted(path.parent.name for path in ROOT.glob("sk_mcdropout/*/__init_
 DOORS = [importlib.import_module(f"sk_mcdropout.{name}") for name in PACKAGES]
 OPTIONAL = ["dask", "matplotlib", "pandas", "polars"]
 
+ESTIMATORS = [
+    sk_mcdropout.MCDropoutClassifier,
+    sk_mcdropout.MCDropoutRegressor,
+    sk_mcdropout.MCDropoutRegressorCV,
+]
+
 # What numpydoc would ask for and we do not, and what it asks of functions and classes alone.
 NOT_ASKED = {
     "ES01",  # a longer summary
@@ -200,9 +206,10 @@ def test_the_example_of_a_public_name_is_short(path):
     assert len([line for line in examples if line.startswith(">>>")]) <= 8
 
 
-def test_defaults_are_said_as_they_are():
-    signature = inspect.signature(sk_mcdropout.MCDropoutRegressor).parameters
-    lines = section(sk_mcdropout.MCDropoutRegressor, "Parameters").splitlines()
+@pytest.mark.parametrize("kind", ESTIMATORS, ids=lambda kind: kind.__name__)
+def test_defaults_are_said_as_they_are(kind):
+    signature = inspect.signature(kind).parameters
+    lines = section(kind, "Parameters").splitlines()
     said = dict(re.findall(r"^(\w+) : .*default=(.+)$", "\n".join(lines), flags=re.MULTILINE))
     defaults = {
         name: getattr(p.default, "__name__", repr(p.default))

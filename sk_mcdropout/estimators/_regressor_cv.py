@@ -82,7 +82,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     members : int, default=1
         Nets for each setting that stays and each fold, or with ``ensemble=False`` on all rows. More
         than the first are trained for these settings alone.
-    noise : float, {"estimate", "heteroscedastic"} or None, default="heteroscedastic"
+    noise : float, {"estimate", "heteroscedastic"} or None, default='heteroscedastic'
         The noise, as for `MCDropoutRegressor`. ``"estimate"`` finds the one under which the
         held-out rows are likeliest.
     calibration : {"std", "isotonic", "conformal"} or None, default=None
@@ -331,10 +331,9 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
             nets += more
         if best.noise == "estimate":
             of_folds = [nets[k::n_folds] for k in range(n_folds)]
-            found = best.learners[0].noise_std_  # of the best setting alone, with a net a fold
-            more = len(nets) > n_folds
+            known = best.learners[0].noise_std_  # by the same nets, where these are all
             args = of_folds, folds, self.n_draws, self.seed_
-            self.noise_std_ = noise_out_of_fold(*args) if more else found
+            self.noise_std_ = noise_out_of_fold(*args) if len(nets) > n_folds else known
         self.estimators_ = nets
         draws = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
         likelihood = self._likelihood()

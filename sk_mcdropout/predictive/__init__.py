@@ -2,11 +2,13 @@
 
 - `PredictiveDistribution`: the mixture over the draws for some rows, with the methods of
   ``scipy.stats``; `GivenOutputs` stands in for draws where the outputs are there already
-- `GaussianLikelihood`: from outputs of the net to means and noise in the units of y
+- `CategoricalDistribution`: that of classes, with `ClassUncertainty`
+- `GaussianLikelihood`: from outputs of the net to means and noise in the units of y;
+  `CategoricalLikelihood`: to probabilities
 - `Uncalibrated`, `StdCalibration`, `IsotonicCalibration`, `ConformalCalibration`: how the
   distribution is recalibrated on held-out rows; `CALIBRATIONS` has the last three by their names
 - `CrossFittedDistribution` and `CrossConformalCalibration`: for nets trained without a fold each
-- `likeliest_noise`: the noise under which held-out rows are likeliest
+- `likeliest_noise`, `likeliest_temperature`: those under which held-out rows are likeliest
 
 For the other packages:
 
@@ -20,6 +22,12 @@ from ._calibration import (
     StdCalibration,
     Uncalibrated,
 )
+from ._categorical import (
+    CategoricalDistribution,
+    CategoricalLikelihood,
+    ClassUncertainty,
+    likeliest_temperature,
+)
 from ._cross_conformal import CrossConformalCalibration, CrossFittedDistribution
 from ._distribution import GivenOutputs, PredictiveDistribution
 from ._likelihood import GaussianLikelihood
@@ -28,6 +36,9 @@ from ._values import check_shares
 
 __all__ = [
     "CALIBRATIONS",
+    "CategoricalDistribution",
+    "CategoricalLikelihood",
+    "ClassUncertainty",
     "ConformalCalibration",
     "CrossConformalCalibration",
     "CrossFittedDistribution",
@@ -39,4 +50,5 @@ __all__ = [
     "Uncalibrated",
     "check_shares",
     "likeliest_noise",
+    "likeliest_temperature",
 ]

@@ -5,13 +5,14 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_mcdropout import MLP, MCDropoutRegressor, MCDropoutRegressorCV
+from sk_mcdropout import MLP, MCDropoutClassifier, MCDropoutRegressor, MCDropoutRegressorCV
 
 ESTIMATORS = [
     # Fewer epochs and draws keep the checks quick; of the third each fit is six.
     MCDropoutRegressor(max_epochs=40),
     MCDropoutRegressor(noise="heteroscedastic", max_epochs=40, n_draws=10),
     MCDropoutRegressor(noise="estimate", max_epochs=20, n_draws=10),
+    MCDropoutClassifier(max_epochs=40),
 ]
 OF_FOLDS = MCDropoutRegressorCV(
     MCDropoutRegressor(max_epochs=15), param_grid={"lr": [0.01]}, cv=2, n_draws=10
@@ -45,4 +46,4 @@ class Double(MLP):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_without_dropout_a_weighted_row_counts_as_repeated_ones(estimator, name):
     net = clone(estimator).set_params(module=Double, module__dropout=0.0, max_epochs=20)
-    getattr(estimator_checks, name)("MCDropoutRegressor", net)
+    getattr(estimator_checks, name)(type(estimator).__name__, net)

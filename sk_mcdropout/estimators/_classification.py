@@ -1,0 +1,194 @@
+"""Classification: classes and their codes, and the loss of a batch."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, column_or_1d
+from skorch.utils import to_tensor
+from torch import Tensor, nn
+
+from sk_mcdropout.nn import uncompiled
+
+from ._refit import note
+from ._validation import is_half
+from ._weighted import WeightedNet
+from ._weights import check_weights, weighted_loss
+
+__all__ = ["ClassificationNet", "labels_of"]
+
+
+class ClassificationNet(WeightedNet):
+    """Base class: train on the codes of classes, 0 to their number less 1."""
+
+    # What subclasses declare in their signatures.
+    classes: Any
+    class_weight: Any
+    predict_nonlinearity: Any
+
+    _labels: np.ndarray  # the classes, where y was an array
+
+    @property
+    def classes_(self):
+        """The classes: column k of the probabilities is that of the k-th."""
+        return self._labels if "_labels" in vars(self) else super().classes_
+
+    # -- fitting -----------------------------------------------------------------------------
+
+    def _check_training_data(self, X, y, start, sample_weight=None):
+        self.__dict__.pop("temperature_", None)
+        if start:
+            self.__dict__.pop("_labels", None)
+            self.__dict__.pop("classes_inferred_", None)
+        if y is None:
+            if self.class_weight is not None:
+                raise ValueError(
+                    "`class_weight` must come with an array y. Got no y. Pass X and y as arrays, "
+                    "or leave `class_weight` out."
+                )
+            X, y = super()._check_training_data(X, y, start)
+            self._take_weights(sample_weight, X, y)
+            return X, y
+        labels = labels_of(y)
+        X, codes = super()._check_training_data(X, self._codes_of(labels, start), start)
+        self._take_weights(self._weights_of(labels, sample_weight), X, codes)
+        note(self, "classes", "class_weight")
+        return X, codes
+
+    def _codes_of(self, y, start):
+        """Return the code of the class of each row."""
+        if start or "_labels" not in vars(self):
+            given = self.__dict__.get("_classes_to_come", self.classes)
+            known = np.unique(y) if given is None else np.asarray(given)
+            self.__dict__["_labels"] = known
+        order = np.argsort(self._labels)
+        places = np.searchsorted(self._labels, y, sorter=order).clip(max=len(order) - 1)
+        codes = order[places]
+        unknown = self._labels[codes] != y
+        if unknown.any():
+            raise ValueError(
+                "y must hold the known classes alone. Got "
+                f"{np.unique(y[unknown])[:5].tolist()!r}, where these are "
+                f"{self._labels[:10].tolist()!r}. Name all of them by `classes`."
+            )
+        return codes.astype(np.int64)
+
+    def _weights_of(self, y, sample_weight):
+        """Return the weights of the rows times those of their classes."""
+        if self.class_weight is None:
+            return sample_weight
+        by_class = compute_sample_weight(self.class_weight, y)
+        if sample_weight is None:
+            return by_class
+        return by_class * check_weights(sample_weight, len(y))
+
+    def partial_fit(self, X, y=None, classes=None, sample_weight=None, **fit_params):
+        """Continue the training.
+
+        Parameters
+        ----------
+        X, y, sample_weight, **fit_params
+            As for `fit`.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that are to come, in the first call; by default those of its y.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        if classes is None:
+            return super().partial_fit(X, y, sample_weight=sample_weight, **fit_params)
+        if self.initialized_ and not np.array_equal(np.unique(classes), np.unique(self.classes_)):
+            raise ValueError(
+                "`classes` must be those of the first call. Got "
+                f"{np.asarray(classes).tolist()!r}, which were {self.classes_.tolist()!r}. Leave "
+                "it out, or call `fit`."
+            )
+        self.__dict__["_classes_to_come"] = np.unique(classes)
+        try:
+            return super().partial_fit(X, y, sample_weight=sample_weight, **fit_params)
+        finally:
+            del self.__dict__["_classes_to_come"]
+
+    def _widths(self):
+        widths = super()._widths()
+        if widths:
+            widths["n_outputs"] = len(self.classes_)
+        return widths
+
+    def _check_output(self, output, y):
+        if not isinstance(output, Tensor) or not isinstance(y, np.ndarray):
+            return
+        if output.ndim != 2 or output.shape[1] != len(self.classes_):
+            raise ValueError(
+                "the net must have an output for each class. Got outputs of shape "
+                f"{tuple(output.shape)} for 2 rows, and {len(self.classes_)} classes. Give the net "
+                "as many outputs."
+            )
+
+    def _decays_by_noise(self):
+        return False  # which is told by squared errors
+
+    # -- the loss ------------------------------------------------------------------------------
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        y_pred : Tensor
+            Output of the net.
+        y_true : Tensor
+            Codes of the classes.
+        X : Tensor
+            Inputs, not used.
+        training : bool
+            Whether the batch is one of training.
+
+        Returns
+        -------
+        Tensor of shape ()
+            The loss.
+        """
+        weights = self._weights_of_batch(y_true, training)
+        y_pred = self._prediction(y_pred, len(y_true) if isinstance(y_true, Tensor) else None)
+        if is_half(y_pred.dtype):
+            y_pred = y_pred.float()
+        if weights is None:
+            loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        else:
+            if isinstance(uncompiled(self.criterion_), nn.NLLLoss):
+                y_pred = torch.log(y_pred + torch.finfo(y_pred.dtype).eps)
+            y_true = to_tensor(y_true, device=self.device)
+            loss = weighted_loss(self.criterion_, y_pred, y_true, weights)
+        if training and "_n_rows" in self.__dict__:
+            loss = loss + self._regularisation()
+        return loss
+
+    def _nonlinearity(self):
+        """Return what makes probabilities of the outputs, None where they are these."""
+        if self.predict_nonlinearity != "auto":
+            return self.predict_nonlinearity
+        criterion = uncompiled(self.criterion_)
+        if isinstance(criterion, nn.CrossEntropyLoss):
+            return nn.Softmax(dim=-1)
+        if isinstance(criterion, nn.NLLLoss):
+            return None
+        raise ValueError(
+            "`criterion` must be `CrossEntropyLoss`, for a net that gives logits, or `NLLLoss`, "
+            f"for one that gives probabilities. Got {type(criterion).__name__}. Say by "
+            "`predict_nonlinearity` what makes probabilities of the outputs; None for nothing."
+        )
+
+
+def labels_of(y: Any) -> np.ndarray:
+    """Return the label of each row as an array."""
+    y = y.numpy(force=True) if isinstance(y, Tensor) else y
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    return y
