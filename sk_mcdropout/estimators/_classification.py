@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 from sk_mcdropout.nn import uncompiled
 
+from ._parameters import n_training_rows
 from ._refit import note
 from ._validation import is_half
 from ._weighted import WeightedNet
 from ._weights import check_weights, weighted_loss
 
 __all__ = ["ClassificationNet", "labels_of"]
+
+# Chosen by the log loss of held-out halves of iris, wine, breast cancer, digits and a set with
+# flipped labels: without a decay a net grows ever surer of the rows that it knows.
+_DECAY, _MOST_DECAY = 1000.0, 3.0
 
 
 class ClassificationNet(WeightedNet):
@@ -128,6 +133,34 @@ class ClassificationNet(WeightedNet):
                 f"{tuple(output.shape)} for 2 rows, and {len(self.classes_)} classes. Give the net "
                 "as many outputs."
             )
+
+    # -- the decay of weights ------------------------------------------------------------------
+
+    def _choose_length(self, X):
+        super()._choose_length(X)
+        self.__dict__["_n_rows_to_train"] = n_training_rows(X)
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Return the optimizer's arguments, with a decay that suits the number of rows.
+
+        Parameters
+        ----------
+        prefix : str
+            Name of the optimizer.
+        named_parameters : iterable of (str, Parameter)
+            What it is to train.
+
+        Returns
+        -------
+        args, params : tuple and dict
+            Its arguments. The default net with AdamW has the decay of a normal prior, inverse to
+            the number of rows, unless there is one of the user's.
+        """
+        args, params = super().get_params_for_optimizer(prefix, named_parameters)
+        n_rows = self.__dict__.get("_n_rows_to_train")
+        if n_rows and self._is_default_net() and self.optimizer is torch.optim.AdamW:
+            params.setdefault("weight_decay", min(_MOST_DECAY, _DECAY / n_rows))
+        return args, params
 
     def _decays_by_noise(self):
         return False  # which is told by squared errors

@@ -76,7 +76,8 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         The loss. It tells what the outputs of the net are: ``CrossEntropyLoss`` takes logits,
         ``NLLLoss`` probabilities, as in skorch; for others say so by `predict_nonlinearity`.
     optimizer : class, default=AdamW
-        The optimizer.
+        The optimizer. Unless you give ``optimizer__weight_decay``, that of the default net is 1,000
+        by the number of rows, 3 at most: few rows would make a net surer than it has reason to be.
     lr : float, default=0.005
         Learning rate.
     lr_schedule : {"cosine"} or None, default='cosine'

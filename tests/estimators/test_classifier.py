@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -318,6 +319,32 @@ def test_rates_that_are_learned(iris):
     net = make_net(module__dropout="concrete").fit(*iris)
     assert net.score(*iris) > 0.9
     assert all(0 < rate < 1 for rate in net.learned_rates_.values())
+
+
+@pytest.mark.parametrize(("n_rows", "decay"), [(100, 3.0), (1000, 1.0), (4000, 0.25)])
+def test_the_weights_decay_inversely_to_the_rows(n_rows, decay):
+    X = np.random.default_rng(0).normal(size=(n_rows, 2)).astype("f")
+    y = (X[:, 0] > 0).astype(int)
+
+    def decay_of(net):
+        return net.set_params(max_epochs=1).fit(X, y).optimizer_.param_groups[0]["weight_decay"]
+
+    assert decay_of(make_net()) == decay
+    assert decay_of(make_net(optimizer__weight_decay=0.5)) == 0.5
+    own = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.1), nn.Linear(4, 2))
+    assert decay_of(make_net(own)) == torch.optim.AdamW(own.parameters()).defaults["weight_decay"]
+
+
+def test_classes_of_pure_noise_are_answered_by_their_shares():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 5)), (rng.uniform(size=600) < 0.3).astype(int)
+    losses = []
+    for params in ({}, {"optimizer__weight_decay": 0.01}):
+        net = make_net(max_epochs=100, **params).fit(X[:200], y[:200])
+        losses.append(log_loss(y[200:], net.predict_proba(X[200:])))
+    shares = np.full(400, y[:200].mean())
+    assert losses[0] < np.log(2)  # of a coin
+    assert losses[0] - log_loss(y[200:], shares) < 0.2 * (losses[1] - losses[0])
 
 
 # -- weights ---------------------------------------------------------------------------------------
