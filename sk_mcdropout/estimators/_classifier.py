@@ -299,7 +299,7 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         ValueError
             If y has other classes than those of `fit`.
         """
-        codes = self._codes_of(labels_of(y), start=False)
+        codes = self._codes_of(labels_of(y))
         weights = None if sample_weight is None else check_weights(sample_weight, len(codes))
         X = self._check_inputs(X)
         check_consistent_length(np.zeros(get_len(X)), codes)

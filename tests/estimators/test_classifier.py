@@ -20,6 +20,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochScoring
 from skorch.dataset import ValidSplit
 from torch import nn
+from torch.utils.data import Dataset, TensorDataset
 
 from sk_mcdropout import MCDropoutClassifier
 from sk_mcdropout.predictive import CategoricalLikelihood
@@ -244,6 +245,44 @@ def test_training_goes_on_with_all_classes_named_first(iris):
         net.partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match=r"known classes alone\. Got \[3\]"):
         net.partial_fit(X, y + 1)
+
+
+class Told(Dataset):
+    """A dataset of the user's, of which nobody knows the targets before they are read."""
+
+    def __init__(self, X, y):
+        self.rows = list(zip(X.astype("f"), y, strict=True))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, row):
+        return self.rows[row]
+
+
+def test_a_dataset_holds_codes(iris):
+    X, y = iris
+    data = TensorDataset(torch.from_numpy(X.astype("f")), torch.from_numpy(y))
+    net = make_net().fit(data, None)
+    assert net.classes_.tolist() == [0, 1, 2]
+    assert net.score(X.astype("f"), y) > 0.9
+    told = make_net(logits()).fit(Told(X, y), None)
+    assert told.classes_.tolist() == [0, 1, 2]
+    assert told.score(X.astype("f"), y) > 0.9
+    with pytest.raises(AttributeError, match="'classes' argument"):
+        make_net().fit(Told(X, y), None)
+    named = make_net(classes=LABELS["strings"]).fit(Told(X, y), None)
+    assert named.score(X.astype("f"), LABELS["strings"][y]) > 0.9
+
+
+def test_a_class_that_a_dataset_lacks_keeps_its_column(iris):
+    X, y = iris
+    some = y != 1
+    net = make_net(logits()).fit(Told(X[some], y[some]), None)
+    assert net.predict_proba(X.astype("f")).shape == (150, 3)
+    assert net.score(X[some].astype("f"), y[some]) > 0.9
+    net.calibrate(X[some].astype("f"), y[some])
+    assert net.classes_.tolist() == [0, 1, 2]
 
 
 BAD_TARGETS = {
