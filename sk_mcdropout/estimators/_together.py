@@ -1,7 +1,7 @@
 """Estimators, each with its own rows, trained as stacks where they are alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +46,7 @@ _OPTIMIZERS = (
     torch.optim.NAdam,
     torch.optim.RAdam,
 )
+_MOST_NUMBERS = 2**26  # parameters of all nets of a stack, which it has in several copies
 _UNKNOWN = (
     "criterion__",
     "callbacks__",
@@ -171,8 +172,16 @@ def _stacks_of(tasks: Sequence[Task]) -> list[dict[int, _Made]]:
         made = _make(task, known) if _why_alone(task.learner) is None else None
         if made is not None:
             stacks.setdefault(_kind(made), {})[place] = made
-    alike = (_alike(stack) for stack in stacks.values())
+    alike = (_alike(part) for stack in stacks.values() for part in _parts(stack))
     return [stack for stack in alike if stack]
+
+
+def _parts(stack: dict[int, _Made]) -> Iterator[dict[int, _Made]]:
+    """Yield parts of a stack whose nets have together no more parameters than may be."""
+    places, one = list(stack), next(iter(stack.values())).task.learner.module_
+    at_once = max(1, _MOST_NUMBERS // max(1, sum(part.numel() for part in one.parameters())))
+    for start in range(0, len(places), at_once):
+        yield {place: stack[place] for place in places[start : start + at_once]}
 
 
 def _alike(stack: dict[int, _Made]) -> dict[int, _Made]:

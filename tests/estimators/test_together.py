@@ -265,6 +265,17 @@ def test_nets_of_unlike_steps_are_stacked_apart(X, y, stacks):
     assert_allclose(nets[1].predict(X), make_nets()[1].fit(X[:50], y[:50]).predict(X))
 
 
+def test_a_stack_has_no_more_numbers_than_may_be(X, data, stacks, monkeypatch):
+    nets, own = make_nets(), make_nets(module=Own)
+    size = sum(part.numel() for part in MLP(3, hidden=(8, 8)).parameters())
+    monkeypatch.setattr(_together, "_MOST_NUMBERS", 2 * size + 1)
+    fit_all(nets, data)
+    assert [len(stack.nets) for stack in stacks] == [2, 1]
+    fit_all(own, data)
+    assert [len(stack.nets) for stack in stacks[2:]] == [2]  # and one alone
+    assert_allclose(nets[2].predict(X), make_nets()[2].fit(*data[2]).predict(X), rtol=1e-3)
+
+
 def test_an_interrupt_keeps_what_was_trained(X, data, monkeypatch):
     steps = iter(range(10**6))
 
