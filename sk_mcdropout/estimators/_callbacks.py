@@ -55,13 +55,15 @@ class CosineSchedule(LRScheduler):
         """Begin a cosine, of a length that is not known yet."""
         self.step_, self.epoch_, self.n_steps_, self.lr_scheduler_ = 0, -1, math.inf, None
         others = (part for _, part in net.callbacks_ if part is not self)
-        if net.lr_schedule == "cosine" and not any(isinstance(p, LRScheduler) for p in others):
-            self.lr_scheduler_ = LambdaLR(net.optimizer_, self._factor)
+        taken = any(isinstance(part, LRScheduler) for part in others)
+        self.is_asked_ = net.lr_schedule == "cosine" and not taken
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         """Note where the epoch begins."""
         self.epoch_ += 1
         self.begin_ = self.step_
+        if self.is_asked_ and self.lr_scheduler_ is None:  # callbacks may have made the net anew
+            self.lr_scheduler_ = LambdaLR(net.optimizer_, self._factor)
 
     def on_batch_end(self, net, training=False, **kwargs):
         """Take a step along the cosine after each step of training."""

@@ -14,7 +14,7 @@ from sk_mcdropout.nn import uncompiled
 
 from ._parameters import n_training_rows
 from ._refit import note
-from ._validation import is_half
+from ._validation import is_half, rows_of_slices
 from ._weighted import WeightedNet
 from ._weights import check_weights, weighted_loss
 
@@ -57,7 +57,7 @@ class ClassificationNet(WeightedNet):
             self._take_weights(sample_weight, X, y)
             self._learn_codes(X)
             return X, y
-        labels = labels_of(y)
+        labels = labels_of(rows_of_slices(y))
         if start or "_labels" not in vars(self):
             given = self.__dict__.get("_classes_to_come", self.classes)
             self.__dict__["_labels"] = np.unique(labels) if given is None else np.asarray(given)

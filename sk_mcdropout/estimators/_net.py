@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
+from skorch.callbacks import InputShapeSetter
 from skorch.utils import is_dataset
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -30,6 +31,7 @@ from ._validation import (
     is_plain_table,
     is_table,
     pair_of_a_dataset,
+    rows_of_slices,
     seed_from,
     takes_columns,
     validate_table,
@@ -222,14 +224,20 @@ class MCDropoutNet(SettableNet, TrainingNet):
         """Do what needs the data and the untrained net."""
         if is_dataset(X):
             self._make_lazy_weights(lambda: self._inputs(X))
-        else:
+        elif not self._is_made_in_training():
             self._probe(X, y)
 
     def _after_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the trained net."""
+        self.__dict__.pop("_made_anew", None)
         self._forget_plans("prediction")  # what was told by untrained weights, as by zeros
-        if is_dataset(X) or regularised_parameters(self.module_):  # whose rates were trained
+        rates_were_trained = bool(regularised_parameters(self.module_))
+        if is_dataset(X) or rates_were_trained or self._is_made_in_training():
             self._probe(X, y)
+
+    def _is_made_in_training(self) -> bool:
+        """Return whether a callback of skorch's makes the module for the shape of X."""
+        return any(isinstance(part, InputShapeSetter) for _, part in self.callbacks_)
 
     def initialize_virtual_params(self):
         """Do the first step of `initialize`, also of one that a mix-in replaced: draw the seed."""
@@ -326,6 +334,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
         if y is None and (is_dataset(X) or self.iterator_train is not DataLoader):
             return X, y
         check_is_data(X)
+        X, y = rows_of_slices(X), rows_of_slices(y)
         if not is_table(X) or takes_columns(self.module, X):
             self.check_data(X, y)
             return X, y
@@ -342,6 +351,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
         """Validate a table and cast it, or a tensor; leave alone what else is skorch's."""
         self.check_is_fitted()
         check_is_data(X)
+        X = rows_of_slices(X)
         warn_of_changes(self)
         if not is_table(X) or takes_columns(self.module, X):
             return cast(X, self.module_)

@@ -1,5 +1,6 @@
 """Tables in: what is validated as scikit-learn does, and how it is cast for the net."""
 
+import sys
 from collections.abc import Mapping
 from inspect import signature
 from numbers import Integral, Real
@@ -33,6 +34,7 @@ __all__ = [
     "is_plain_table",
     "is_table",
     "pair_of_a_dataset",
+    "rows_of_slices",
     "seed_from",
     "takes_columns",
     "validate_table",
@@ -64,6 +66,12 @@ def check_is_data(X: Any) -> None:
             f"{type(X).__name__}. Pass its dataset, `loader.dataset`, and give the net "
             "`batch_size`."
         )
+
+
+def rows_of_slices(data: Any) -> Any:
+    """Return what a `SliceDataset` of skorch's takes from each row, as an array; else the data."""
+    helper = sys.modules.get("skorch.helper")  # which loads pandas
+    return np.asarray(data) if helper and isinstance(data, helper.SliceDataset) else data
 
 
 def check_flat(shape: tuple[int, ...]) -> None:

@@ -7,11 +7,14 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import InputShapeSetter
 from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import SliceDataset
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
-from sk_mcdropout import MLP, MCDropoutRegressor, sample
+from sk_mcdropout import MLP, MCDropoutClassifier, MCDropoutRegressor, sample
 from sk_mcdropout.estimators._batches import BatchDataset, as_is, by_rows, fetches_batches
 from sk_mcdropout.estimators._target import target_array
 from sk_mcdropout.estimators._validation import cast, is_table, takes_columns
@@ -458,3 +461,43 @@ def test_a_target_with_one_or_two_axes_becomes_an_array_of_doubles():
 @pytest.mark.parametrize("y", [None, {"a": [1]}, np.zeros((2, 2, 2)), 3.0])
 def test_any_other_target_is_left_alone(y):
     assert target_array(y) is None
+
+
+# -- what skorch's helpers give --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [MCDropoutRegressor, MCDropoutClassifier])
+def test_slices_of_a_dataset_are_tables(kind):
+    X = np.random.default_rng(0).normal(size=(60, 5)).astype("f")
+    y = (X[:, 0] > 0).astype(int)
+    data = BatchDataset(X, y)
+    inputs, targets = SliceDataset(data, 0), SliceDataset(data, 1)
+    net = kind(max_epochs=2, random_state=0).fit(inputs, targets)
+    expected = kind(max_epochs=2, random_state=0).fit(X, y)
+    assert_array_equal(net.draws(inputs[:7]), expected.draws(X[:7]))
+    search = GridSearchCV(net, {"dropout": [0.1, 0.2]}, cv=2).fit(inputs, targets)
+    assert search.predict(inputs).shape == (60,)
+
+
+class OfAnyWidth(nn.Sequential):
+    """A net that a callback makes for the width of X."""
+
+    def __init__(self, input_dim=2, n_outputs=1):
+        first, last = nn.Linear(input_dim, 8), nn.Linear(8, n_outputs)
+        super().__init__(first, nn.ReLU(), nn.Dropout(0.1), last)
+
+
+@pytest.mark.parametrize("kind", [MCDropoutRegressor, MCDropoutClassifier])
+def test_a_net_that_a_callback_makes_for_the_width_of_X(kind):
+    X = np.random.default_rng(0).normal(size=(60, 5)).astype("f")
+    y = (X[:, 0] > 0).astype(int)
+    params = {"module": OfAnyWidth, "module__n_outputs": 2, "max_epochs": 30, "lr": 0.02}
+    if kind is MCDropoutRegressor:
+        params["module__n_outputs"] = 1
+    net = kind(**params, random_state=0, callbacks=[InputShapeSetter()]).fit(X, y)
+    assert net.module_[0].in_features == 5
+    assert [site.path for site in net.dropout_sites_] == ["2"]
+    assert net.score(X, y) > 0.5
+    assert net.optimizer_.param_groups[0]["lr"] == 0.02
+    net.partial_fit(X, y)
+    assert len(net.history) == 60
