@@ -219,6 +219,8 @@ class ClassificationNet(WeightedNet):
         if self.predict_nonlinearity != "auto":
             return self.predict_nonlinearity
         criterion = uncompiled(self.criterion_)
+        if criterion is None:  # of a net that was trimmed
+            return self.__dict__["_known_nonlinearity"]
         if isinstance(criterion, nn.CrossEntropyLoss):
             return nn.Softmax(dim=-1)
         if isinstance(criterion, nn.NLLLoss):

@@ -258,7 +258,7 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         return own
 
     def _before_training(self, X, y, start, fit_params):
-        self._nonlinearity()  # is known before any step
+        self.__dict__["_known_nonlinearity"] = self._nonlinearity()  # before any step
         super()._before_training(X, y, start, fit_params)
 
     # -- predicting --------------------------------------------------------------------------

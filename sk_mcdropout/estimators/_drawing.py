@@ -105,6 +105,7 @@ class DrawingNet(NeuralNet):
 
         if training:
             self._n_batches = _length(iterator)
+            self.__dict__.pop("_made_anew", None)  # by a callback, before the first epoch
         super().run_single_epoch(iterator, training, prefix, step, **fit_params)
 
     def forward_iter(self, X, training=False, device="cpu"):

@@ -229,7 +229,6 @@ class MCDropoutNet(SettableNet, TrainingNet):
 
     def _after_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the trained net."""
-        self.__dict__.pop("_made_anew", None)
         self._forget_plans("prediction")  # what was told by untrained weights, as by zeros
         rates_were_trained = bool(regularised_parameters(self.module_))
         if is_dataset(X) or rates_were_trained or self._is_made_in_training():

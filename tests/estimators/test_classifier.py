@@ -441,6 +441,12 @@ def test_held_out_rows_are_scored_in_codes(iris):
     assert named.history[:, "valid_acc"] == net.history[:, "valid_acc"]
 
 
+def test_a_net_that_is_trimmed_predicts_the_same(iris, net):
+    trimmed = pickle.loads(pickle.dumps(net))
+    trimmed.trim_for_prediction()
+    assert_array_equal(trimmed.draws(iris[0]), net.draws(iris[0]))
+
+
 def test_an_early_end(iris):
     net = make_net(early_stopping=True, max_epochs=500, n_iter_no_change=5).fit(*iris)
     assert len(net.history) < 500

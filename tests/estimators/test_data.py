@@ -494,7 +494,9 @@ def test_a_net_that_a_callback_makes_for_the_width_of_X(kind):
     params = {"module": OfAnyWidth, "module__n_outputs": 2, "max_epochs": 30, "lr": 0.02}
     if kind is MCDropoutRegressor:
         params["module__n_outputs"] = 1
-    net = kind(**params, random_state=0, callbacks=[InputShapeSetter()]).fit(X, y)
+    split = ValidSplit(5)
+    net = kind(**params, random_state=0, train_split=split, callbacks=[InputShapeSetter()])
+    net.fit(X, y)
     assert net.module_[0].in_features == 5
     assert [site.path for site in net.dropout_sites_] == ["2"]
     assert net.score(X, y) > 0.5
