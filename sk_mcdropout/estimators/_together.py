@@ -266,24 +266,56 @@ def _fit_in_processes(
         if places
     ]
     errors: dict[int, ValueError | None] = {}
-    fits = Parallel(n_jobs=n_jobs)(delayed(_fitted_stack)(part) for part in parts)
-    for part, (learners, of_part) in zip(parts, fits, strict=True):
-        for made, learner in zip(part.values(), learners, strict=True):
-            _take_over(made.task.learner, learner)
+    fits = Parallel(n_jobs=n_jobs)(delayed(_fitted_stack)(_sent(part)) for part in parts)
+    for part, (states, of_part) in zip(parts, fits, strict=True):
+        for made, state in zip(part.values(), states, strict=True):
+            _take_over(made.task.learner, state)
         errors |= of_part
     return errors
 
 
-def _fitted_stack(stack: dict[int, _Made]) -> tuple[list[Any], dict[int, ValueError | None]]:
-    """Train a stack in another process, and send the estimators back."""
+def _sent(stack: dict[int, _Made]) -> dict[int, _Made]:
+    """Return a stack whose estimators are no more than their class and their state.
+
+    skorch pickles nets by the names of their classes, which another process does not have where
+    they are those of a script or a notebook.
+    """
+    return {
+        place: made._replace(task=made.task._replace(learner=_parted(made.task.learner)))
+        for place, made in stack.items()
+    }
+
+
+def _parted(learner: Any) -> tuple[type, dict[str, Any]]:
+    return type(learner), _state_of(learner)
+
+
+def _state_of(learner: Any) -> dict[str, Any]:
+    return {name: {} if name == "_plans" else value for name, value in vars(learner).items()}
+
+
+def _joined(kind: type, state: dict[str, Any]) -> Any:
+    learner: Any = object.__new__(kind)
+    vars(learner).update(state)
+    return learner
+
+
+def _fitted_stack(
+    stack: dict[int, _Made],
+) -> tuple[list[dict[str, Any]], dict[int, ValueError | None]]:
+    """Train a stack in another process, and send the states of the estimators back."""
+    stack = {
+        place: made._replace(task=made.task._replace(learner=_joined(*made.task.learner)))
+        for place, made in stack.items()
+    }
     errors = _fit_stack(stack, progress=False)
-    return [made.task.learner for made in stack.values()], errors
+    return [_state_of(made.task.learner) for made in stack.values()], errors
 
 
-def _take_over(learner: Any, fitted: Any) -> None:
+def _take_over(learner: Any, state: dict[str, Any]) -> None:
     """Let an estimator be what its copy has become in another process."""
     vars(learner).clear()
-    vars(learner).update(vars(fitted))
+    vars(learner).update(state)
 
 
 def _finish(made: _Made) -> None:
@@ -313,8 +345,8 @@ def _fit_alone(
                 break
         return errors
     fits = Parallel(n_jobs=n_jobs)(delayed(_fitted)(task, fit_params) for task in tasks.values())
-    for (place, task), (learner, error) in zip(tasks.items(), fits, strict=True):
-        _take_over(task.learner, learner)
+    for (place, task), (state, error) in zip(tasks.items(), fits, strict=True):
+        _take_over(task.learner, state)
         errors[place] = error
     return errors
 
@@ -323,7 +355,7 @@ def _fit(task: Task, fit_params: dict[str, Any]) -> None:
     task.learner.fit(task.X, task.y, sample_weight=task.sample_weight, **fit_params)
 
 
-def _fitted(task: Task, fit_params: dict[str, Any]) -> tuple[Any, ValueError | None]:
-    """Fit an estimator in another process, and send it back."""
+def _fitted(task: Task, fit_params: dict[str, Any]) -> tuple[dict[str, Any], ValueError | None]:
+    """Fit an estimator in another process, and send its state back."""
     error = _tried(_fit, task, fit_params)
-    return task.learner, error
+    return _state_of(task.learner), error

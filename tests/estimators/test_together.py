@@ -1,5 +1,8 @@
 """Estimators that are trained as one stack."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -256,6 +259,36 @@ def test_processes_share_a_stack(X, data):
         plain = make_nets()[k].fit(*data[k])
         assert_allclose(nets[k].predict(X), plain.predict(X), rtol=1e-3)
         assert set(vars(nets[k])) == set(vars(plain))
+
+
+SCRIPT = """
+import numpy as np
+from torch import nn
+from sk_mcdropout import MCDropoutRegressor, MCDropoutRegressorCV
+
+
+class Own(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+class OwnLoss(nn.MSELoss):
+    pass
+
+
+X = np.random.default_rng(0).normal(size=(40, 3)).astype("f")
+for params in ({}, {"criterion": OwnLoss}):
+    net = MCDropoutRegressor(Own, max_epochs=2, **params)
+    model = MCDropoutRegressorCV(net, param_grid={}, cv=2, noise=None, n_jobs=2).fit(X, X[:, 0])
+    print(model.predict(X).shape)
+"""
+
+
+def test_processes_take_nets_of_a_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n") == ["(40,)", "(40,)", ""], done.stderr
 
 
 def test_nets_of_unlike_steps_are_stacked_apart(X, y, stacks):
