@@ -251,11 +251,9 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
 
     @property
     def _default_callbacks(self):
-        own = [(name, part) for name, part in super()._default_callbacks if name != "valid_acc"]
         scoring = EpochScoring(_accuracy_of_codes, name="valid_acc", lower_is_better=False)
-        places = [name for name, _ in own]
-        own.insert(places.index("print_log"), ("valid_acc", scoring))
-        return own
+        usual = super()._default_callbacks
+        return [(name, scoring if name == "valid_acc" else part) for name, part in usual]
 
     def _before_training(self, X, y, start, fit_params):
         self.__dict__["_known_nonlinearity"] = self._nonlinearity()  # before any step

@@ -27,7 +27,7 @@ from ._out_of_fold import (
 from ._predict import PredictiveRegressorMixin
 from ._refit import forget_warnings, note, warn_of_changes
 from ._regressor import MCDropoutRegressor
-from ._search import best_of, folds_of, log_density, pool_of, results_of
+from ._search import best_of, folds_of, pool_of, results_of
 from ._target import mean_and_scale, target_array
 from ._together import Task
 from ._validation import (
@@ -314,7 +314,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         return list(check_cv(self.cv).split(np.zeros(len(y)), y, **params))
 
     def _scorer(self, base):
-        return log_density if self.scoring is None else check_scoring(base, self.scoring)
+        return None if self.scoring is None else check_scoring(base, self.scoring)
 
     # -- training ----------------------------------------------------------------------------
 

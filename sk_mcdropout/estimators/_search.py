@@ -17,7 +17,6 @@ __all__ = [
     "best_of",
     "default_grid",
     "folds_of",
-    "log_density",
     "pool_of",
     "results_of",
 ]
@@ -116,7 +115,10 @@ class Setting:
             learner.set_params(noise="estimate").noise_std_ = noise_std
 
     def score(self, scorer: Any, folds: Sequence[Fold], **params: Any) -> None:
-        """Score the estimator of each fold on its held-out rows; NaN where that cannot be done."""
+        """Score the estimator of each fold on its held-out rows; NaN where that cannot be done.
+
+        Without a scorer the score is the mean log density, and the rows keep theirs.
+        """
         for learner, fold in zip(self.learners, folds, strict=True):
             begin = perf_counter()
             weights = {} if fold.weights is None else {"sample_weight": fold.weights}
@@ -124,7 +126,7 @@ class Setting:
             value = np.nan
             if self.is_whole:
                 try:
-                    if scorer is log_density:
+                    if scorer is None:
                         self.log_densities.append(log_densities(learner, fold.X, fold.y))
                         value = float(np.average(self.log_densities[-1], weights=fold.weights))
                     else:
@@ -156,13 +158,6 @@ def log_densities(learner: Any, X: Any, y: np.ndarray) -> np.ndarray:
     """Compute the log density at each held-out y: of the mixture, without noise of the normal."""
     distribution = "mixture" if learner._likelihood().has_noise else "normal"
     return learner.log_prob(X, y, distribution)
-
-
-def log_density(
-    learner: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None = None
-) -> float:
-    """Compute the mean log density at held-out y."""
-    return float(np.average(log_densities(learner, X, y), weights=sample_weight))
 
 
 def best_of(settings: Sequence[Setting]) -> int:
@@ -206,10 +201,12 @@ def pool_of(settings: Sequence[Setting], best: int, folds: Sequence[Fold]) -> li
         return pool
     known = [other for other in settings if len(other.log_densities) == len(folds)]
     left = [other for other in known if other is not first and other.is_like(first)]
+    so_far = _pooled_score(pool, folds) if left else np.nan
     while left:
         scores = [_pooled_score([*pool, other], folds) for other in left]
-        if not max(scores) > _pooled_score(pool, folds) + _LEAST_GAIN:
+        if not max(scores) > so_far + _LEAST_GAIN:
             break
+        so_far = max(scores)
         pool.append(left.pop(int(np.argmax(scores))))
     return pool
 

@@ -199,7 +199,7 @@ def _stacked(nets: Sequence[Any], x: Tensor) -> StackedNets:
     """Return the stack of some nets, for rows such as these."""
     if all(map(StackedMLP.takes, nets)):
         return StackedMLP(nets)
-    return StackedModules(nets, x[torch.arange(3) % len(x)])
+    return StackedModules(nets, x)
 
 
 def _rows_of(values: Tensor, at: Tensor) -> Tensor:

@@ -149,14 +149,16 @@ def _why_alone(learner: Any) -> str | None:
 def _say_why_alone(tasks: Sequence[Task], stacked: set[int]) -> None:
     """Say once that nets are trained one by one, and why."""
     alone = [task for place, task in enumerate(tasks) if place not in stacked]
-    reasons = [_why_alone(task.learner) for task in alone]
-    if alone and reasons[0] is None and isinstance(alone[0].X, np.ndarray):
-        reasons[0] = "module"
-    if len(tasks) > 1 and alone and reasons[0] is not None:
+    if len(tasks) < 2 or not alone:
+        return
+    reason = _why_alone(alone[0].learner)
+    if reason is None and isinstance(alone[0].X, np.ndarray):
+        reason = "module"
+    if reason is not None:
         warn(
             "the estimator must have a loss and an optimizer that go number by number, and a net "
             "that `torch.func.vmap` takes and that draws nothing but dropout, for all nets to be "
-            f"trained as one stack. Got another `{reasons[0]}`: {len(alone)} nets are trained one "
+            f"trained as one stack. Got another `{reason}`: {len(alone)} nets are trained one "
             "by one. Give `n_jobs`, which may be 1, if that is meant."
         )
 

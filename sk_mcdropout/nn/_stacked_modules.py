@@ -40,7 +40,7 @@ class StackedModules(StackedNets):
     nets : sequence of Module
         The nets.
     x : Tensor of shape (n_samples, ...)
-        Some rows of three or more, by which the dropouts of a pass are found.
+        Some rows, by which the dropouts of a pass are found.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class StackedModules(StackedNets):
         super().__init__([net.train() for net in nets])
         buffers = [dict(net.named_buffers()) for net in nets]
         self._buffers = {name: torch.stack([b[name] for b in buffers]) for name in buffers[0]}
-        calls = [_calls_of(net, x) for net in nets]
+        calls = [_calls_of(net, _few(x)) for net in nets]
         if len({tuple(shape for _, shape in of_net) for of_net in calls}) != 1:
             raise ValueError("all nets must have the same dropouts. Got others in some.")
         self.dropouts = [
@@ -100,7 +100,7 @@ class StackedModules(StackedNets):
             its buffers or attributes in a pass, or has values in its code that the first net has
             not. None has where ``vmap`` does not take the code.
         """
-        some = torch.stack([rows[torch.arange(_FEW) % len(rows)] for rows in x])
+        some = torch.stack([_few(rows) for rows in x])
         if any(_has_hooks(net) for net in nets):
             return [False] * len(nets)
         try:
@@ -124,20 +124,7 @@ class StackedModules(StackedNets):
         ]
 
     def __call__(self, x: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
-        """Compute the outputs of all nets in training, with dropout.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n_nets, n_samples, ...)
-            The rows of each net.
-        masks : list of Tensor of shape (n_nets, n_samples, ...) or None
-            What `masks` gave.
-
-        Returns
-        -------
-        Tensor of shape (n_nets, n_samples, ...)
-            The outputs.
-        """
+        """Compute the outputs of all nets in training, with dropout; see `StackedNets`."""
 
         def forward(state: Any, x: Tensor, given: list[Tensor]) -> Any:
             following = iter(given)
@@ -181,6 +168,11 @@ class _Dropouts(TorchFunctionMode):
             shape = torch.Size([*shape[:2], *[1] * (n_axes - 2)])
         mask = self.mask_for(float(p), shape)
         return input.mul_(mask) if inplace else input * mask
+
+
+def _few(x: Tensor) -> Tensor:
+    """Return a few of the rows, which may be fewer and are then repeated."""
+    return x[torch.arange(_FEW) % len(x)]
 
 
 def _calls_of(net: nn.Module, x: Tensor) -> list[tuple[float, tuple[int, ...]]]:
