@@ -2,8 +2,9 @@
 
 Where to look:
 
-- ``estimators``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``, and
-  `MCDropoutClassifier`
+- ``estimators``: `MCDropoutRegressor`, a skorch net with ``predict(X, return_std=True)``,
+  `MCDropoutClassifier`, and ensembles of both whose settings are searched, such as
+  `MCDropoutRegressorCV`
 - ``predictive``: `PredictiveDistribution`, what draws say about y; likelihoods, calibrations
 - ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module; how dropout
   calls are caught, given their masks and carried out in bounded memory
@@ -16,7 +17,12 @@ The docstring of each package says what is behind it. A package imports another 
 estimators import predictive, which imports sampling and nn.
 """
 
-from .estimators import MCDropoutClassifier, MCDropoutRegressor, MCDropoutRegressorCV
+from .estimators import (
+    MCDropoutClassifier,
+    MCDropoutClassifierCV,
+    MCDropoutRegressor,
+    MCDropoutRegressorCV,
+)
 from .nn import MLP, BetaNLLLoss, ConcreteDropout
 from .predictive import PredictiveDistribution
 from .sampling import dropout_sites, mean_and_std, register_dropout, sample
@@ -27,6 +33,7 @@ __all__ = [
     "BetaNLLLoss",
     "ConcreteDropout",
     "MCDropoutClassifier",
+    "MCDropoutClassifierCV",
     "MCDropoutRegressor",
     "MCDropoutRegressorCV",
     "PredictiveDistribution",

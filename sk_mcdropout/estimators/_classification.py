@@ -18,7 +18,7 @@ from ._validation import is_half, rows_of_slices
 from ._weighted import WeightedNet
 from ._weights import check_weights, weighted_loss
 
-__all__ = ["ClassificationNet", "labels_of"]
+__all__ = ["ClassificationNet", "codes_of", "labels_of"]
 
 # Chosen by the log loss of held-out rows, see benchmarks/classes.md: without a decay a net grows
 # ever surer of the rows that it knows.
@@ -34,6 +34,9 @@ class ClassificationNet(WeightedNet):
     predict_nonlinearity: Any
 
     _labels: np.ndarray  # the classes, where y was an array
+
+    _STACKED_CRITERIA = nn.CrossEntropyLoss, nn.NLLLoss
+    _TARGET_PARAMS = "classes", "class_weight"  # those that make other codes and weights of y
 
     @property
     def classes_(self):
@@ -61,7 +64,7 @@ class ClassificationNet(WeightedNet):
         if start or "_labels" not in vars(self):
             given = self.__dict__.get("_classes_to_come", self.classes)
             self.__dict__["_labels"] = np.unique(labels) if given is None else np.asarray(given)
-        X, codes = super()._check_training_data(X, self._codes_of(labels), start)
+        X, codes = super()._check_training_data(X, codes_of(labels, self.classes_), start)
         self._take_weights(self._weights_of(labels, sample_weight), X, codes)
         note(self, "class_weight")
         return X, codes
@@ -75,21 +78,6 @@ class ClassificationNet(WeightedNet):
             codes = self.__dict__.get("classes_inferred_")
             if codes is not None:
                 self.__dict__["_labels"] = np.arange(int(codes.max()) + 1)
-
-    def _codes_of(self, y):
-        """Return the code of the class of each row."""
-        known = self.classes_
-        order = np.argsort(known)
-        places = np.searchsorted(known, y, sorter=order).clip(max=len(order) - 1)
-        codes = order[places]
-        unknown = known[codes] != y
-        if unknown.any():
-            raise ValueError(
-                "y must hold the known classes alone. Got "
-                f"{np.unique(y[unknown])[:5].tolist()!r}, where these are "
-                f"{known[:10].tolist()!r}. Name all of them by `classes`."
-            )
-        return codes.astype(np.int64)
 
     def _weights_of(self, y, sample_weight):
         """Return the weights of the rows times those of their classes."""
@@ -206,13 +194,21 @@ class ClassificationNet(WeightedNet):
         if weights is None:
             loss = super().get_loss(y_pred, y_true, X=X, training=training)
         else:
-            if isinstance(uncompiled(self.criterion_), nn.NLLLoss):
-                y_pred = torch.log(y_pred + torch.finfo(y_pred.dtype).eps)
+            y_pred = _as_taken(self.criterion_, y_pred)
             y_true = to_tensor(y_true, device=self.device)
             loss = weighted_loss(self.criterion_, y_pred, y_true, weights)
         if training and "_n_rows" in self.__dict__:
             loss = loss + self._regularisation()
         return loss
+
+    def _target_of_stack(self, y, dtype):
+        return y
+
+    @staticmethod
+    def _losses(criterion, outputs, y):
+        """Return the losses of the nets of a stack, of shape (n_nets, n_rows, 1)."""
+        outputs = _as_taken(criterion, outputs.flatten(0, 1))
+        return criterion(outputs, y.flatten()).reshape(*y.shape, 1)
 
     def _nonlinearity(self):
         """Return what makes probabilities of the outputs, None where they are these."""
@@ -230,6 +226,28 @@ class ClassificationNet(WeightedNet):
             f"for one that gives probabilities. Got {type(criterion).__name__}. Say by "
             "`predict_nonlinearity` what makes probabilities of the outputs; None for nothing."
         )
+
+
+def _as_taken(criterion: Any, y_pred: Tensor) -> Tensor:
+    """Return outputs as a loss takes them: logarithms of probabilities, as skorch makes them."""
+    if not isinstance(uncompiled(criterion), nn.NLLLoss):
+        return y_pred
+    return torch.log(y_pred + torch.finfo(y_pred.dtype).eps)
+
+
+def codes_of(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the code of the class of each row: its place among the classes."""
+    order = np.argsort(classes)
+    places = np.searchsorted(classes, y, sorter=order).clip(max=len(order) - 1)
+    codes = order[places]
+    unknown = classes[codes] != y
+    if unknown.any():
+        raise ValueError(
+            "y must hold the known classes alone. Got "
+            f"{np.unique(y[unknown])[:5].tolist()!r}, where these are "
+            f"{classes[:10].tolist()!r}. Name all of them by `classes`."
+        )
+    return codes.astype(np.int64)
 
 
 def labels_of(y: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ from sk_mcdropout.predictive import (
 from sk_mcdropout.sampling import alone_with
 
 from ._batches import BatchDataset
-from ._classification import ClassificationNet, labels_of
+from ._classification import ClassificationNet, codes_of, labels_of
 from ._predict_classes import PredictiveClassifierMixin
 from ._regressor import MCDropoutRegressor
 from ._validation import StrOptions
@@ -297,7 +297,7 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         ValueError
             If y has other classes than those of `fit`.
         """
-        codes = self._codes_of(labels_of(y))
+        codes = codes_of(labels_of(y), self.classes_)
         weights = None if sample_weight is None else check_weights(sample_weight, len(codes))
         X = self._check_inputs(X)
         check_consistent_length(np.zeros(get_len(X)), codes)

@@ -12,8 +12,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from sk_mcdropout.sampling import warn
 
-from ._regressor import MCDropoutRegressor
-from ._search import Fold, Setting, default_grid
+from ._search import Fold, Setting
 from ._together import Task, fit_together
 
 __all__ = ["base_of", "learner_of", "routed_metadata", "train", "train_settings"]
@@ -21,8 +20,8 @@ __all__ = ["base_of", "learner_of", "routed_metadata", "train", "train_settings"
 
 def base_of(model: Any) -> Any:
     """Return a copy of the estimator of an ensemble, without what the ensemble was given."""
-    base = MCDropoutRegressor() if model.estimator is None else clone(model.estimator)
-    usual = {"noise": None, "n_draws": 100, "random_state": None, "warm_start": False}
+    base = model._NET() if model.estimator is None else clone(model.estimator)
+    usual = {"n_draws": 100, "random_state": None, "warm_start": False, **model._GIVEN_HERE}
     for name, value in usual.items():
         given = getattr(base, name)
         if given != value and given != getattr(model, name, value):
@@ -49,22 +48,20 @@ def routed_metadata(model: Any, sample_weight: Any, params: dict[str, Any]) -> A
     return Bunch(splitter=Bunch(split=params), scorer=Bunch(score={}))
 
 
-def learner_of(model: Any, base: Any, params: dict[str, Any], noise: Any, *place: int) -> Any:
+def learner_of(model: Any, base: Any, params: dict[str, Any], *place: int) -> Any:
     """Return an estimator of a setting, seeded by its place: the same for all settings."""
     seed = np.random.SeedSequence([model.seed_, *place]).generate_state(1)[0] % 2**31
-    own = {name: value for name, value in params.items() if name != "noise"}
     known = {"n_draws": model.n_draws, "random_state": int(seed)}
-    return clone(base).set_params(**own, **known, noise=None if noise == "estimate" else noise)
+    return clone(base).set_params(**model._params_of_net(params), **known)
 
 
 def train_settings(model: Any, base: Any, folds: Sequence[Fold]) -> list[Setting]:
     """Train a net for each setting and fold."""
-    grid = default_grid(base) if model.param_grid is None else model.param_grid
-    settings = []
-    for params in ParameterGrid(grid):
-        noise = params.get("noise", model.noise)
-        learners = [learner_of(model, base, params, noise, k, 0) for k in range(len(folds))]
-        settings.append(Setting(params, noise, learners))
+    grid = model._default_grid(base) if model.param_grid is None else model.param_grid
+    settings = [
+        Setting(params, [learner_of(model, base, params, k, 0) for k in range(len(folds))])
+        for params in ParameterGrid(grid)
+    ]
     tasks = [
         Task(learner, *fold.training)
         for setting in settings

@@ -1,12 +1,13 @@
 """What rows tell that nets were not trained on: the noise, the mean of each row, a calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from skorch.utils import multi_indexing
+from torch import Tensor
 
 from sk_mcdropout.predictive import (
     CALIBRATIONS,
@@ -23,22 +24,33 @@ from ._batches import evenly_spaced
 from ._held_out import MOST_ROWS
 from ._search import Fold
 
-__all__ = ["calibration_from", "mean_out_of_fold", "noise_out_of_fold", "pooled_draws"]
+__all__ = [
+    "calibration_from",
+    "chained",
+    "mean_out_of_fold",
+    "noise_out_of_fold",
+    "pooled_draws",
+    "scales_to",
+]
 
 
 def pooled_draws(
-    learners: Sequence[Any], X: Any, likelihood: GaussianLikelihood, n_draws: int, seed: int
+    learners: Sequence[Any],
+    X: Any,
+    convert: Sequence[Callable[[Tensor], Tensor]],
+    n_draws: int,
+    seed: int,
 ) -> PooledDraws:
     """Return the draws of fitted estimators for some rows, pooled.
 
     Parameters
     ----------
-    learners : sequence of MCDropoutRegressor
+    learners : sequence of MCDropoutNet
         The estimators.
     X : array, tensor, frame, or mapping or list of these
         The rows.
-    likelihood : GaussianLikelihood
-        The scale of y that the draws are to have in common.
+    convert : sequence of callable
+        For each estimator what brings its outputs to those that all have in common.
     n_draws : int
         Number of draws of all together.
     seed : int
@@ -50,9 +62,23 @@ def pooled_draws(
         The draws.
     """
     members = [learner._draws(learner._check_inputs(X)) for learner in learners]
-    own = [learner._likelihood(noise=False) for learner in learners]
-    convert = [partial(likelihood.convert, other=other) for other in own]
     return PooledDraws(members, n_draws, seed, convert)
+
+
+def scales_to(
+    likelihood: GaussianLikelihood, learners: Sequence[Any]
+) -> list[Callable[[Tensor], Tensor]]:
+    """Return for each regressor what brings its outputs to the scale of a likelihood."""
+    own = [learner._likelihood(noise=False) for learner in learners]
+    return [partial(likelihood.convert, other=other) for other in own]
+
+
+def chained(draws: Sequence[PooledDraws], folds: Sequence[Fold]) -> tuple[Any, Any, Any]:
+    """Return the draws of the rows of all folds, one after the other, their y and weights."""
+    each = [fold.weights for fold in folds if fold.weights is not None]
+    weights = np.concatenate(each) if each else None
+    y = np.concatenate([fold.y for fold in folds])
+    return ChainedDraws(draws, draws[0].n_draws, draws[0].seed), y, weights
 
 
 def noise_out_of_fold(
@@ -78,7 +104,8 @@ def noise_out_of_fold(
     for learners, fold in zip(nets, folds, strict=True):
         rows = evenly_spaced(len(fold.y), max(1, MOST_ROWS // len(folds)))
         likelihood = learners[0]._likelihood(noise=False)
-        drawn = pooled_draws(learners, multi_indexing(fold.X, rows), likelihood, n_draws, seed)
+        some, convert = multi_indexing(fold.X, rows), scales_to(likelihood, learners)
+        drawn = pooled_draws(learners, some, convert, n_draws, seed)
         draws.append(torch.from_numpy(PredictiveDistribution(drawn, likelihood).functions()))
         targets.append(torch.from_numpy(fold.y[rows]).reshape(draws[-1].shape[1:]))
         weights += [] if fold.weights is None else [fold.weights[rows]]
@@ -86,32 +113,24 @@ def noise_out_of_fold(
     return likeliest_noise(torch.cat(targets), torch.cat(draws, dim=1), known)
 
 
-def mean_out_of_fold(
-    draws: Sequence[PooledDraws],
-    folds: Sequence[Fold],
-    likelihood: GaussianLikelihood,
-    n_rows: int,
-) -> np.ndarray:
+def mean_out_of_fold(means: Sequence[np.ndarray], folds: Sequence[Fold], n_rows: int) -> np.ndarray:
     """Return the mean for each row by the nets that were trained without it.
 
     Parameters
     ----------
-    draws : sequence of PooledDraws
-        The draws for the rows of each fold.
+    means : sequence of ndarray
+        The means for the rows of each fold.
     folds : sequence of Fold
         The folds.
-    likelihood : GaussianLikelihood
-        What the draws mean.
     n_rows : int
         The number of all rows.
 
     Returns
     -------
-    ndarray of shape (n_rows,) or (n_rows, n_targets)
-        The means, in the units of y: that of several folds for a row that they all hold out, NaN
-        for one that none holds out.
+    ndarray of shape (n_rows, ...)
+        The means: that of several folds for a row that they all hold out, NaN for one that none
+        holds out.
     """
-    means = [PredictiveDistribution(part, likelihood).mean() for part in draws]
     total, times = np.zeros((n_rows, *means[0].shape[1:])), np.zeros(n_rows)
     for fold, mean in zip(folds, means, strict=True):
         np.add.at(total, fold.rows, mean)
@@ -144,19 +163,15 @@ def calibration_from(
     StdCalibration, IsotonicCalibration or CrossConformalCalibration
         The calibration.
     """
-    n_draws = draws[0].n_draws
     if method == "conformal":
         pairs = zip(draws, folds, strict=True)
         parts = ((PredictiveDistribution(part, likelihood), fold) for part, fold in pairs)
         errors = [ConformalCalibration.fit(part, fold.y, fold.weights) for part, fold in parts]
-        return CrossConformalCalibration(errors, n_draws)
+        return CrossConformalCalibration(errors, draws[0].n_draws)
     if method == "isotonic" and not likelihood.has_noise:
         raise ValueError(
             "`noise` must be given for isotonic calibration, since no draw lies beyond the draws. "
             "Got no noise. Set `noise`, or use `calibration='conformal'`."
         )
-    chained = ChainedDraws(draws, n_draws, draws[0].seed)
-    each = [fold.weights for fold in folds if fold.weights is not None]
-    weights = np.concatenate(each) if each else None
-    y = np.concatenate([fold.y for fold in folds])
-    return CALIBRATIONS[method].fit(PredictiveDistribution(chained, likelihood), y, weights)
+    every, y, weights = chained(draws, folds)
+    return CALIBRATIONS[method].fit(PredictiveDistribution(every, likelihood), y, weights)

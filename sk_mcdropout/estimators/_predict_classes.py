@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
+from sklearn.utils.validation import check_consistent_length
 
 from sk_mcdropout.predictive import CategoricalDistribution
+
+from ._classification import codes_of, labels_of
 
 __all__ = ["PredictiveClassifierMixin"]
 
@@ -66,6 +69,31 @@ class PredictiveClassifierMixin:
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
+
+    def log_prob(self, X, y):
+        """Compute the logarithm of the probability of the class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        y : array-like of shape (n_samples,)
+            Their classes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The logarithms, in nats; less their mean is the log loss.
+
+        Raises
+        ------
+        ValueError
+            If y has other classes than those of `fit`.
+        """
+        each = self.predict_log_proba(X)
+        codes = codes_of(labels_of(y), self.classes_)
+        check_consistent_length(each, codes)
+        return each[np.arange(len(each)), codes]
 
     def predict_uncertainty(self, X):
         """Predict how unsure the classifier is of each row, and why.

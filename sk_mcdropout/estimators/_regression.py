@@ -40,6 +40,9 @@ class RegressionNet(WeightedNet):
     noise: float | str | None
     normalize_y: bool
 
+    _STACKED_CRITERIA = ELEMENTWISE
+    _TARGET_PARAMS = ("normalize_y",)  # those that make another target of y
+
     # -- fitting -----------------------------------------------------------------------------
 
     def _check_training_data(self, X, y, start, sample_weight=None):
@@ -135,6 +138,14 @@ class RegressionNet(WeightedNet):
             noise = np.sqrt(np.mean((self.noise / self.y_scale_) ** 2)) if known else None
             loss = loss + self._regularisation() * nll_scale(self.criterion_, loss, y_pred, noise)
         return loss
+
+    def _target_of_stack(self, y, dtype):
+        return self._standardised(y).to(dtype).reshape(len(y), -1)
+
+    @staticmethod
+    def _losses(criterion, outputs, y):
+        """Return the losses of the nets of a stack, of shape (n_nets, n_rows, n_targets)."""
+        return criterion(outputs, y)
 
     def _standardised(self, y):
         """Return the standardised target that a batch brings with it; make it where y is new."""

@@ -1,54 +1,39 @@
 """Regression by a cross-fitted ensemble of nets, whose settings are searched on the way."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import check_scoring
-from sklearn.model_selection import KFold, check_cv
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
-from skorch.dataset import get_len
-from skorch.utils import is_dataset
+from sklearn.base import RegressorMixin
+from sklearn.model_selection import KFold
 
 from sk_mcdropout.predictive import (
     CALIBRATIONS,
     CrossConformalCalibration,
     CrossFittedDistribution,
     GaussianLikelihood,
+    PredictiveDistribution,
 )
 
-from ._cv_training import base_of, learner_of, routed_metadata, train, train_settings
+from ._cross_fitted import CrossFittedNets
 from ._noiseless import DistributionOfMean
 from ._out_of_fold import (
     calibration_from,
     mean_out_of_fold,
     noise_out_of_fold,
     pooled_draws,
+    scales_to,
 )
 from ._predict import PredictiveRegressorMixin
-from ._refit import forget_warnings, note, warn_of_changes
 from ._regressor import MCDropoutRegressor
-from ._search import best_of, folds_of, pool_of, results_of
+from ._search import default_grid
 from ._target import mean_and_scale, target_array
-from ._together import Task
-from ._validation import (
-    TABLE,
-    Integral,
-    Interval,
-    Real,
-    StrOptions,
-    check_is_data,
-    check_params,
-    is_table,
-    seed_from,
-    takes_columns,
-    validate_table,
-)
-from ._weights import check_weights
+from ._validation import Real, StrOptions, validate_table
 
 __all__ = ["MCDropoutRegressorCV"]
 
+_RATES = (0.005, 0.05, 0.2)
+_DECAYS = (0.01,)  # a net alone may need more, and a pool of nets does not
 
-class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimator):
+
+class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFittedNets):
     """Ensemble of dropout nets, each trained without a fold, with settings chosen on these folds.
 
     `fit` trains a net for each setting and fold, as one stack where it can. The rows that a net was
@@ -154,19 +139,14 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     ((5,), (5,), 5)
     """
 
+    _NET = MCDropoutRegressor
+    _FOLDS = KFold
+    _GIVEN_HERE = {"noise": None}
     _parameter_constraints = {
+        **CrossFittedNets._parameter_constraints,
         "estimator": [MCDropoutRegressor, None],
-        "param_grid": [dict, list, None],
-        "cv": ["cv_object"],
-        "scoring": [str, callable, None],
-        "ensemble": ["boolean"],
-        "members": [Interval(Integral, 1, None, closed="left")],
         "noise": MCDropoutRegressor._parameter_constraints["noise"],
         "calibration": [StrOptions(set(CALIBRATIONS)), None],
-        "n_draws": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -201,161 +181,77 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.input_tags.sparse = True
         return tags
-
-    def get_metadata_routing(self):
-        """Return what metadata `fit` wants, and where it goes: to the splitter and the scorer.
-
-        Returns
-        -------
-        MetadataRouter
-            The routing.
-        """
-        to = MethodMapping().add
-        router = MetadataRouter(owner=self).add_self_request(self)
-        router.add(splitter=self.cv, method_mapping=to(caller="fit", callee="split"))
-        to = MethodMapping().add
-        scorer = self._scorer(base_of(self))
-        return router.add(scorer=scorer, method_mapping=to(caller="fit", callee="score"))
 
     # -- fitting -----------------------------------------------------------------------------
 
-    def fit(self, X, y, sample_weight=None, **params):
-        """Train a net for each setting and fold, and keep those of the best setting.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, ...)
-            Training inputs; a mapping or list of inputs goes to the nets as it is.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, at least 0, in training, scores, noise and calibration.
-        **params : dict
-            ``groups`` for the splitter; with metadata routing whatever splitter and scorer ask for.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If the data or the parameters are not as they must be, or each setting fails.
-        """
-        before = vars(self).copy()
-        try:
-            self._fit(X, y, sample_weight, params)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-        return self
-
-    def _fit(self, X, y, sample_weight, params):
-        self._check_own_params()
-        base = base_of(self)
-        X, y = self._check_training_data(base, X, y)
-        weights = None if sample_weight is None else check_weights(sample_weight, len(y))
-        routed = routed_metadata(self, sample_weight, params)
-        forget_warnings(self)
-        self.seed_ = seed_from(self.random_state)
-        folds = folds_of(X, y, weights, self._splits(y, routed.splitter.split))
-        self.n_splits_ = len(folds)
-        settings = train_settings(self, base, folds)
-        scorer = self._scorer(base)
-        for setting in settings:
-            if setting.noise == "estimate" and setting.is_whole:
-                nets = [[learner] for learner in setting.learners]
-                setting.know_noise(noise_out_of_fold(nets, folds, self.n_draws, self.seed_))
-            setting.score(scorer, folds, **routed.scorer.score)
-        self.best_index_ = best_of(settings)
-        self.cv_results_ = results_of(settings)
-        best = settings[self.best_index_]
-        self.best_params_, self.best_score_ = best.params, float(np.mean(best.scores))
-        pool = pool_of(settings, self.best_index_, folds) if self.ensemble else [best]
-        self.pooled_params_ = [setting.params for setting in pool]
-        self.y_mean_, self.y_scale_ = mean_and_scale(
-            target_array(y) if best.learners[0].normalize_y else None, weights
-        )
-        self._keep(base, pool, folds, (X, y, weights))
-
     def _check_own_params(self):
-        check_params(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        super()._check_own_params()
         if self.calibration == "conformal" and not self.ensemble:
             raise ValueError(
                 "`ensemble` must be True for conformal calibration, which asks the nets of the "
                 "folds. Got False. Leave it out, or calibrate by 'std' or 'isotonic'."
             )
 
-    def _check_training_data(self, base, X, y):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        check_is_data(X)
-        if is_dataset(X):
-            raise TypeError(
-                "X must be data that can be cut into folds, such as an array. Got a "
-                f"{type(X).__name__}. Pass its arrays."
-            )
-        self._takes_table = is_table(X) and not takes_columns(base.module, X)
-        if not self._takes_table:
-            check_consistent_length(np.zeros(get_len(X)), y)
-            return X, np.asarray(y)
-        X, y = validate_table(self, X, y)
+    def _check_target(self, base, X, y):
+        X, y = validate_table(self, X, y) if self._takes_table else (X, y)
         return X, np.asarray(y)
 
-    def _splits(self, y, params):
-        if isinstance(self.cv, Integral):
-            return list(KFold(self.cv, shuffle=True, random_state=self.seed_).split(y))
-        return list(check_cv(self.cv).split(np.zeros(len(y)), y, **params))
+    def _default_grid(self, base):
+        return default_grid(base, _RATES, _DECAYS)
 
-    def _scorer(self, base):
-        return None if self.scoring is None else check_scoring(base, self.scoring)
+    def _noise_of(self, params):
+        return params.get("noise", self.noise)
 
-    # -- training ----------------------------------------------------------------------------
+    def _params_of_net(self, params):
+        noise = self._noise_of(params)
+        return {**params, "noise": None if noise == "estimate" else noise}
 
-    def _keep(self, base, pool, folds, data):
-        """Train what is missing for the settings that stay, and learn noise and calibration."""
-        best, n_folds = pool[0], len(folds)
-        self.noise_ = best.noise
-        nets = [learner for setting in pool for learner in setting.learners]
-        for m in range(1, self.members):
-            places = [(setting, k) for setting in pool for k in range(n_folds)]
-            more = [learner_of(self, base, s.params, s.noise, k, m) for s, k in places]
-            rows = [folds[k].training for _, k in places]
-            train(self, [Task(net, *some) for net, some in zip(more, rows, strict=True)])
-            nets += more
-        if best.noise == "estimate":
-            of_folds = [nets[k::n_folds] for k in range(n_folds)]
-            known = best.learners[0].noise_std_  # by the same nets, where these are all
+    def _before_scores(self, setting, folds):
+        """Find the noise that the held-out rows are likeliest under."""
+        if self._noise_of(setting.params) == "estimate" and setting.is_whole:
+            nets = [[learner] for learner in setting.learners]
+            found = noise_out_of_fold(nets, folds, self.n_draws, self.seed_)
+            for learner in setting.learners:
+                learner.set_params(noise="estimate").noise_std_ = found
+
+    def _log_densities(self, learner, X, y):
+        """Return the log density at each y: of the mixture, without noise of the normal."""
+        distribution = "mixture" if learner._likelihood().has_noise else "normal"
+        return learner.log_prob(X, y, distribution)
+
+    def _can_be_pooled(self, setting, best):
+        """Return whether there is noise, and whether the nets mean alike by their outputs."""
+        one, other = best.learners[0], setting.learners[0]
+        return (
+            one._likelihood().has_noise
+            and self._noise_of(setting.params) == self._noise_of(best.params)
+            and one._nonlinearity() is other._nonlinearity()
+        )
+
+    def _learn_from_held_out(self, best, folds, data):
+        """Learn the noise, the mean of each row by the nets that do not know it, a calibration."""
+        _, y, weights = data
+        scaled = target_array(y) if best.learners[0].normalize_y else None
+        self.y_mean_, self.y_scale_ = mean_and_scale(scaled, weights)
+        self.noise_ = self._noise_of(best.params)
+        if self.noise_ == "estimate":
+            n_folds, known = len(folds), best.learners[0].noise_std_
+            of_folds = [self.estimators_[k::n_folds] for k in range(n_folds)]
             args = of_folds, folds, self.n_draws, self.seed_
-            self.noise_std_ = noise_out_of_fold(*args) if len(nets) > n_folds else known
-        self.estimators_ = nets
+            more = len(self.estimators_) > n_folds  # else `known` is of the same nets
+            self.noise_std_ = noise_out_of_fold(*args) if more else known
         draws = self._draws_of_folds([fold.X for fold in folds], self.n_draws)
         likelihood = self._likelihood()
-        self.oof_prediction_ = mean_out_of_fold(draws, folds, likelihood, len(data[1]))
+        means = [PredictiveDistribution(part, likelihood).mean() for part in draws]
+        self.oof_prediction_ = mean_out_of_fold(means, folds, len(y))
         self.__dict__.pop("calibration_", None)
         if self.calibration is not None:
             self.calibration_ = calibration_from(self.calibration, draws, folds, likelihood)
-        if not self.ensemble:
-            self.estimators_ = [
-                learner_of(self, base, best.params, best.noise, n_folds, m)
-                for m in range(self.members)
-            ]
-            train(self, [Task(net, *data) for net in self.estimators_])
-        note(self, "noise", "calibration", "ensemble")
 
-    def _draws_of_folds(self, xs, n_draws):
-        """Return for each fold the draws of its nets, for rows of its own."""
-        likelihood, n_folds = self._likelihood(noise=False), len(xs)
-        return [
-            pooled_draws(self.estimators_[k::n_folds], x, likelihood, n_draws, self.seed_)
-            for k, x in enumerate(xs)
-        ]
+    def _pooled(self, learners, X, n_draws):
+        convert = scales_to(self._likelihood(noise=False), learners)
+        return pooled_draws(learners, X, convert, n_draws, self.seed_)
 
     # -- predicting --------------------------------------------------------------------------
 
@@ -364,24 +260,13 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, BaseEstimat
         X = self._check_inputs(X)
         likelihood = self._likelihood(noise)
         calibration = getattr(self, "calibration_", None)
-        draws = pooled_draws(self.estimators_, X, likelihood, self.n_draws, self.seed_)
+        draws = self._pooled(self.estimators_, X, self.n_draws)
         if noise and self.noise_ is None and calibration is None:
             return DistributionOfMean(self, draws, likelihood)
         folds = []
         if isinstance(calibration, CrossConformalCalibration):
             folds = self._draws_of_folds([X] * self.n_splits_, calibration.n_draws)
         return CrossFittedDistribution(draws, likelihood, calibration, folds)
-
-    def _check_inputs(self, X):
-        check_is_fitted(self, "estimators_")
-        check_params(
-            {"n_draws": self._parameter_constraints["n_draws"]},
-            {"n_draws": self.n_draws},
-            type(self).__name__,
-        )
-        warn_of_changes(self)
-        check_is_data(X)
-        return validate_data(self, X, reset=False, **TABLE) if self._takes_table else X
 
     def _likelihood(self, noise=True):
         one = self.estimators_[0]

@@ -1,6 +1,6 @@
 """The settings that a cross-fitted ensemble tries, and the table of their scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -21,8 +21,6 @@ __all__ = [
     "results_of",
 ]
 
-_RATES = (0.005, 0.05, 0.2)
-_LITTLE_DECAY = 0.01  # which a net alone may need more of, and a pool of nets does not
 _LEAST_GAIN = 1e-3  # nats for each row, that one more setting in a pool has to bring
 
 
@@ -84,7 +82,6 @@ class Setting:
     """Parameters that are tried, with the estimator of each fold, and their scores."""
 
     params: dict[str, Any]
-    noise: Any
     learners: list[Any]
     errors: list[ValueError | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -104,17 +101,13 @@ class Setting:
             for learner in self.learners
         ]
 
-    def is_like(self, other: "Setting") -> bool:
-        """Return whether the nets of two settings mean alike by their outputs."""
-        one, two = self.learners[0], other.learners[0]
-        return self.noise == other.noise and one._nonlinearity() is two._nonlinearity()
-
-    def know_noise(self, noise_std: np.ndarray) -> None:
-        """Let the estimators of all folds know the noise that was found."""
-        for learner in self.learners:
-            learner.set_params(noise="estimate").noise_std_ = noise_std
-
-    def score(self, scorer: Any, folds: Sequence[Fold], **params: Any) -> None:
+    def score(
+        self,
+        scorer: Any,
+        log_densities: Callable[[Any, Any, np.ndarray], np.ndarray],
+        folds: Sequence[Fold],
+        **params: Any,
+    ) -> None:
         """Score the estimator of each fold on its held-out rows; NaN where that cannot be done.
 
         Without a scorer the score is the mean log density, and the rows keep theirs.
@@ -137,27 +130,37 @@ class Setting:
             self.score_times.append(perf_counter() - begin)
 
 
-def default_grid(estimator: Any) -> list[dict[str, list[Any]]]:
+def default_grid(
+    estimator: Any, rates: Sequence[float], decays: Sequence[float]
+) -> list[dict[str, list[Any]]]:
     """Return the settings to try: rates, and for the default net its embedding and its decay.
 
     What the estimator was given is left as it is.
+
+    Parameters
+    ----------
+    estimator : MCDropoutNet
+        The net.
+    rates : sequence of float
+        The rates of dropout.
+    decays : sequence of float
+        Decays of the weights, to try beside that of the estimator.
+
+    Returns
+    -------
+    list of dict
+        The settings, as ``GridSearchCV`` takes them.
     """
     given = vars(estimator)
     grid: dict[str, list[Any]] = {}
     if estimator.dropout is None and "module__dropout" not in given:
-        grid["dropout"] = list(_RATES)
+        grid["dropout"] = list(rates)
     if estimator._is_default_net() and "module__embedding" not in given:
         grid["module__embedding"] = [None, "periodic"]
-    follows_noise = estimator._is_default_net() and estimator.optimizer is torch.optim.AdamW
-    if follows_noise and "optimizer__weight_decay" not in given:
-        return [grid, {**grid, "optimizer__weight_decay": [_LITTLE_DECAY]}]
+    has_a_decay = estimator._is_default_net() and estimator.optimizer is torch.optim.AdamW
+    if has_a_decay and "optimizer__weight_decay" not in given:
+        return [grid, {**grid, "optimizer__weight_decay": list(decays)}]
     return [grid]
-
-
-def log_densities(learner: Any, X: Any, y: np.ndarray) -> np.ndarray:
-    """Compute the log density at each held-out y: of the mixture, without noise of the normal."""
-    distribution = "mixture" if learner._likelihood().has_noise else "normal"
-    return learner.log_prob(X, y, distribution)
 
 
 def best_of(settings: Sequence[Setting]) -> int:
@@ -168,7 +171,7 @@ def best_of(settings: Sequence[Setting]) -> int:
     return int(np.nanargmax(means))
 
 
-def pool_of(settings: Sequence[Setting], best: int, folds: Sequence[Fold]) -> list[Setting]:
+def pool_of(settings: Sequence[Setting], first: Setting, folds: Sequence[Fold]) -> list[Setting]:
     """Return the settings whose nets, pooled, make the held-out rows likeliest: greedily.
 
     Each in turn is the one that brings most, as long as one brings anything.
@@ -176,18 +179,17 @@ def pool_of(settings: Sequence[Setting], best: int, folds: Sequence[Fold]) -> li
     Parameters
     ----------
     settings : sequence of Setting
-        The settings, with the log densities of their nets at the held-out rows; those of another
-        noise than the best one stay out.
-    best : int
-        The place of the best one.
+        The settings that may be added, with the log densities of their nets at the held-out rows.
+    first : Setting
+        The best one.
     folds : sequence of Fold
         The folds.
 
     Returns
     -------
     list of Setting
-        The best setting, and those that were added to it; it alone where there is no noise, or
-        where the scores are not log densities.
+        The best setting, and those that were added to it; it alone where the scores are not log
+        densities.
 
     References
     ----------
@@ -195,12 +197,9 @@ def pool_of(settings: Sequence[Setting], best: int, folds: Sequence[Fold]) -> li
     ICML; Wenzel, Snoek, Tran & Jenatton (2020), "Hyperparameter ensembles for robustness and
     uncertainty quantification", NeurIPS, which pools nets of several settings in this way.
     """
-    first = settings[best]
     pool = [first]
-    if not first.learners[0]._likelihood().has_noise:
-        return pool
     known = [other for other in settings if len(other.log_densities) == len(folds)]
-    left = [other for other in known if other is not first and other.is_like(first)]
+    left = [other for other in known if other is not first]
     so_far = _pooled_score(pool, folds) if left else np.nan
     while left:
         scores = [_pooled_score([*pool, other], folds) for other in left]

@@ -34,7 +34,7 @@ _MASKED_AT_ONCE = 2**23  # numbers in the masks that are drawn at once
 
 
 class Rows(NamedTuple):
-    """The rows that a net is trained on: inputs, standardised targets, and weights of mean 1."""
+    """The rows that a net is trained on: inputs, targets as the loss takes them, and weights."""
 
     x: Tensor
     y: Tensor
@@ -49,7 +49,7 @@ class Stack:
 
     Parameters
     ----------
-    learners : sequence of MCDropoutRegressor
+    learners : sequence of MCDropoutNet
         The estimators.
     rows : sequence of Rows
         The rows of each. The same object for several is kept once.
@@ -154,7 +154,7 @@ class Stack:
         at = self.places * self.X.shape[1] + rows
         x, y = _rows_of(self.X, at), _rows_of(self.Y, at)
         outputs = self.nets(x, masks).reshape(*y.shape[:2], -1)
-        each = self.criterion(outputs, y)
+        each = self.one._losses(self.criterion, outputs, y)
         if self.weights is not None:
             each = each * _rows_of(self.weights.unsqueeze(-1), at)
         losses = _means(each, n_rows)

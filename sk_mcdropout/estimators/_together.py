@@ -16,7 +16,6 @@ from sk_mcdropout.sampling import warn
 
 from ._batches import BatchDataset
 from ._stack import Rows, Stack
-from ._target import ELEMENTWISE
 from ._weights import weights_of
 
 __all__ = ["Task", "fit_together"]
@@ -84,9 +83,10 @@ def fit_together(
 ) -> list[ValueError | None]:
     """Fit estimators, each on its own rows: as stacks where that can be, else one by one.
 
-    A stack trains nets of one architecture on arrays, with a loss and an optimizer that go number
-    by number, and as many steps in an epoch. Each gets the rows of a step, the masks, the learning
-    rate and the decay that it would get alone, so that the fits are the same but for the rounding.
+    A stack trains nets of one architecture on arrays, with a loss of torch's for numbers or
+    classes, an optimizer that goes number by number, and as many steps in an epoch. Each gets the
+    rows of a step, the masks, the learning rate and the decay that it would get alone, so that the
+    fits are the same but for the rounding.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _why_alone(learner: Any) -> str | None:
     if type(learner).__module__.partition(".")[0] != "sk_mcdropout":
         return "estimator"
     unusual = [name for name, value in _KNOWN.items() if getattr(learner, name) != value]
-    unusual += ["criterion"] if learner.criterion not in ELEMENTWISE else []
+    unusual += ["criterion"] if learner.criterion not in learner._STACKED_CRITERIA else []
     unusual += ["optimizer"] if learner.optimizer not in _OPTIMIZERS else []
     given = [n for n in vars(learner) if n.startswith(_UNKNOWN) and n != "iterator_train__shuffle"]
     rates = ["lr"] if isinstance(learner.lr, Tensor) else []
@@ -156,8 +156,8 @@ def _say_why_alone(tasks: Sequence[Task], stacked: set[int]) -> None:
         reason = "module"
     if reason is not None:
         warn(
-            "the estimator must have a loss and an optimizer that go number by number, and a net "
-            "that `torch.func.vmap` takes and that draws nothing but dropout, for all nets to be "
+            "the estimator must have a loss and an optimizer that a stack knows, and a net that "
+            "`torch.func.vmap` takes and that draws nothing but dropout, for all nets to be "
             f"trained as one stack. Got another `{reason}`: {len(alone)} nets are trained one "
             "by one. Give `n_jobs`, which may be 1, if that is meant."
         )
@@ -204,15 +204,17 @@ def _make(task: Task, known: dict[Any, tuple[Any, Any, Rows]]) -> _Made | None:
         return None
     if regularised_parameters(learner.module_):
         return None
+    learner.check_data(X, y)
     train, _ = learner.get_split_datasets(X, y)
     learner.__dict__["_weights_were_read"] = True
     # Estimators with the same rows share them.
-    key = id(task.X), id(task.y), id(task.sample_weight), learner.normalize_y, X.dtype
+    own = (str(getattr(learner, name)) for name in learner._TARGET_PARAMS)
+    key = id(task.X), id(task.y), id(task.sample_weight), X.dtype, *own
     if key not in known:
         x, target = train.__getitems__(np.arange(len(train)))
         weights = weights_of(train)
-        y_true = learner._standardised(target).to(x.dtype).reshape(len(x), -1)
-        known[key] = X, y, Rows(x, y_true, None if weights is None else torch.tensor(weights).to(x))
+        weighed = None if weights is None else torch.tensor(weights).to(x)
+        known[key] = X, y, Rows(x, learner._target_of_stack(target, x.dtype), weighed)
     X, y, rows = known[key]
     return _Made(task, X, y, rows)
 

@@ -5,7 +5,13 @@ from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_mcdropout import MLP, MCDropoutClassifier, MCDropoutRegressor, MCDropoutRegressorCV
+from sk_mcdropout import (
+    MLP,
+    MCDropoutClassifier,
+    MCDropoutClassifierCV,
+    MCDropoutRegressor,
+    MCDropoutRegressorCV,
+)
 
 ESTIMATORS = [
     # Fewer epochs and draws keep the checks quick; of the third each fit is six.
@@ -14,9 +20,11 @@ ESTIMATORS = [
     MCDropoutRegressor(noise="estimate", max_epochs=20, n_draws=10),
     MCDropoutClassifier(max_epochs=40),
 ]
-OF_FOLDS = MCDropoutRegressorCV(
-    MCDropoutRegressor(max_epochs=15), param_grid={"lr": [0.01]}, cv=2, n_draws=10
-)
+few = {"param_grid": {"lr": [0.01]}, "cv": 2, "n_draws": 10}
+OF_FOLDS = [
+    MCDropoutRegressorCV(MCDropoutRegressor(max_epochs=15), **few),
+    MCDropoutClassifierCV(MCDropoutClassifier(max_epochs=15), **few),
+]
 
 # An ensemble of folds has other folds, too, where rows are repeated.
 _MASKS = "in training a repeated row gets a mask of dropout each time, a weighted row gets one"
@@ -27,7 +35,7 @@ EXPECTED_TO_FAIL = {
 
 
 @parametrize_with_checks(
-    [*ESTIMATORS, OF_FOLDS], expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL
+    [*ESTIMATORS, *OF_FOLDS], expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL
 )
 def test_estimator_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)

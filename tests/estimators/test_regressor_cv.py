@@ -21,7 +21,7 @@ from torch import nn
 from sk_mcdropout import MLP, MCDropoutRegressor, MCDropoutRegressorCV
 from sk_mcdropout.displays import ReliabilityDisplay
 from sk_mcdropout.estimators import _stack
-from sk_mcdropout.estimators._search import Fold, Setting, default_grid, pool_of
+from sk_mcdropout.estimators._search import Fold, Setting, pool_of
 from sk_mcdropout.metrics import neg_crps_scorer
 from sk_mcdropout.predictive import likeliest_noise
 
@@ -102,28 +102,31 @@ def test_the_noise_may_be_searched_for(X, y):
     assert model.noise_ == model.best_params_["noise"]
 
 
+def default_grid_of(net):
+    return MCDropoutRegressorCV()._default_grid(net)
+
+
 def test_the_default_grid_leaves_alone_what_was_given():
-    whole, with_decay = default_grid(MCDropoutRegressor())
+    whole, with_decay = default_grid_of(MCDropoutRegressor())
     assert set(whole) == {"dropout", "module__embedding"}
     assert min(whole["dropout"]) == 0.005
     assert max(whole["dropout"]) == 0.2
     assert with_decay == {**whole, "optimizer__weight_decay": [0.01]}
-    assert len(default_grid(MCDropoutRegressor(optimizer__weight_decay=0.1))) == 1
-    assert len(default_grid(MCDropoutRegressor(optimizer=torch.optim.Adam))) == 1
-    assert set(default_grid(MCDropoutRegressor(dropout=0.1))[0]) == {"module__embedding"}
-    assert set(default_grid(MCDropoutRegressor(module__embedding=None))[0]) == {"dropout"}
-    assert [set(part) for part in default_grid(MCDropoutRegressor(nn.Identity))] == [{"dropout"}]
-    assert default_grid(MCDropoutRegressor(nn.Identity, dropout=0.1)) == [{}]
+    assert len(default_grid_of(MCDropoutRegressor(optimizer__weight_decay=0.1))) == 1
+    assert len(default_grid_of(MCDropoutRegressor(optimizer=torch.optim.Adam))) == 1
+    assert set(default_grid_of(MCDropoutRegressor(dropout=0.1))[0]) == {"module__embedding"}
+    assert set(default_grid_of(MCDropoutRegressor(module__embedding=None))[0]) == {"dropout"}
+    assert [set(part) for part in default_grid_of(MCDropoutRegressor(nn.Identity))] == [{"dropout"}]
+    assert default_grid_of(MCDropoutRegressor(nn.Identity, dropout=0.1)) == [{}]
 
 
 # -- settings that are pooled ----------------------------------------------------------------------
 
 
-def make_setting(*log_densities, noise=1.0):
+def make_setting(*log_densities):
     """Return a setting whose nets have log densities of some rows of two folds."""
-    learner = MCDropoutRegressor(noise=noise, random_state=0).fit(np.eye(3), np.arange(3.0))
     folds = [np.asarray(part, dtype=float) for part in log_densities]
-    return Setting({}, noise, [learner] * 2, log_densities=folds)
+    return Setting({}, [], log_densities=folds)
 
 
 @pytest.fixture
@@ -132,39 +135,37 @@ def folds():
     return [Fold(rows, None, None, None, None, None, None)] * 2
 
 
-@pytest.fixture(autouse=True)
-def short_trainings_of_settings(request, monkeypatch):
-    if "folds" in request.fixturenames:
-        monkeypatch.setattr("sk_mcdropout.estimators._length._STEPS", 1)
-
-
 def test_settings_that_are_right_elsewhere_are_added(folds):
     one, other = make_setting([0, -9], [0, -9]), make_setting([-9, -0.5], [-9, -0.5])
     worse = make_setting([-9, -9], [-9, -9])
-    assert pool_of([worse, other, one], 2, folds) == [one, other]
-    assert pool_of([one, worse], 0, folds) == [one]
+    assert pool_of([worse, other, one], one, folds) == [one, other]
+    assert pool_of([one, worse], one, folds) == [one]
 
 
 def test_the_setting_that_brings_most_is_added_first(folds):
     best = make_setting([0, -9], [0, -9])
     much, little = make_setting([-9, -1], [-9, -1]), make_setting([-9, -2], [-9, -9])
-    assert pool_of([little, much, best], 2, folds)[:2] == [best, much]
+    assert pool_of([little, much, best], best, folds)[:2] == [best, much]
 
 
 def test_an_equal_setting_brings_nothing(folds):
     same = [make_setting([0, -1], [-2, -3]) for _ in range(3)]
-    assert pool_of(same, 1, folds) == [same[1]]
+    assert pool_of(same, same[1], folds) == [same[1]]
 
 
-def test_settings_of_another_noise_stay_out(folds):
-    one, other = make_setting([0, -9], [0, -9]), make_setting([-9, 0], [-9, 0], noise=2.0)
-    assert pool_of([one, other], 0, folds) == [one]
+def test_settings_of_another_noise_stay_out(X, y):
+    noises = ["heteroscedastic", "estimate", 1.0]
+    net = {"max_epochs": 150, "optimizer__weight_decay": 0.0}
+    grid = {"dropout": [0.02, 0.1], "lr": [0.005, 0.01], "noise": noises}
+    model = make_model(net, param_grid=grid, n_draws=60).fit(X, y + 10 * np.sin(3 * X[:, 1]))
+    assert {params["noise"] for params in model.pooled_params_} == {model.best_params_["noise"]}
+    assert len(model.pooled_params_) > 1
 
 
 def test_rows_of_weight_0_do_not_count(folds):
     folds = [fold._replace(weights=np.array([1.0, 0.0])) for fold in folds]
     one, other = make_setting([0, -9], [0, -9]), make_setting([-9, 0], [-9, 0])
-    assert pool_of([one, other], 0, folds) == [one]
+    assert pool_of([one, other], one, folds) == [one]
 
 
 def test_without_noise_or_with_another_scoring_the_best_setting_is_alone(X, y):
