@@ -64,7 +64,7 @@ typecheck: venv ## check the types
 examples: venv ## run the README and the examples alone
 	MPLBACKEND=Agg $(RUN) pytest tests/test_docs.py
 
-skorch-tests: venv ## run skorch's own tests on our regressor
+skorch-tests: venv ## run skorch's own tests on our estimators
 	$(VENV)/bin/python tests/skorch_suite/run.py
 
 # The tests of nets and most of sampling need torch alone, whose version is the same; the examples

@@ -237,6 +237,8 @@ def _as_taken(criterion: Any, y_pred: Tensor) -> Tensor:
 
 def codes_of(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the code of the class of each row: its place among the classes."""
+    if not len(classes):
+        raise ValueError("`classes` must name a class. Got none. Leave it out for those of y.")
     order = np.argsort(classes)
     places = np.searchsorted(classes, y, sorter=order).clip(max=len(order) - 1)
     codes = order[places]

@@ -131,6 +131,11 @@ def test_before_fit_it_says_so():
         make_net().predict_proba(np.zeros((3, 4)))
 
 
+def test_no_classes_are_refused(iris):
+    with pytest.raises(ValueError, match=r"`classes` must name a class\. Got none"):
+        make_net(classes=[]).fit(*iris)
+
+
 def test_one_draw_has_no_spread(iris, net):
     one = pickle.loads(pickle.dumps(net)).set_params(n_draws=1)
     assert one.predict_proba(iris[0]).shape == (150, 3)

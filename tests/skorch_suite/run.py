@@ -1,9 +1,9 @@
-"""Run skorch's own tests of ``NeuralNetRegressor`` on ``MCDropoutRegressor``.
+"""Run skorch's own tests of its regressor and classifier on ours.
 
 skorch installs its tests with it. Of these, the ones that build a regressor, in the test
-or in one of its fixtures, run here with our class in the place of skorch's, and with skorch's
-defaults, which the tests count on: what skorch promises of its regressor holds for ours, except
-for ``DEVIATIONS``.
+or in one of its fixtures, and the file of those of the classifier run here with our classes in the
+place of skorch's, and with skorch's defaults, which the tests count on: what skorch promises of
+its estimators holds for ours, except for ``DEVIATIONS``.
 
 ``python tests/skorch_suite/run.py`` takes the options of pytest; after ``--skorch`` as the
 first of them the same tests run on skorch's own class, to compare.
@@ -44,48 +44,85 @@ DEVIATIONS = {
     "::test_default_without_validation_raises_meaningful_error": (
         "The net refuses this before training, by a ValueError that says what to write."
     ),
+    **{
+        f"test_classifier.py::TestNeuralNet::{name}": (
+            "The nets of these tests have 2 outputs for up to 10 classes, which ours refuses."
+        )
+        for name in (
+            "test_non_binary_classes_set_by_default",
+            "test_classes_data_torch_tensor",
+            "test_classes_with_gaps",
+            "test_classes_are_set_with_tensordataset_explicit_y",
+            "test_classes_are_set_with_tensordataset_implicit_y",
+        )
+    },
+    "test_classifier.py::TestNeuralNet::test_pass_classes_explicitly_overrides": (
+        "The test names classes that are not those of y, which ours refuses."
+    ),
+    **{
+        f"test_classifier.py::TestNeuralNet::test_pass_empty_classes_raises[{name}]": (
+            "The net refuses no classes in fit, by a ValueError."
+        )
+        for name in ("classes0", "classes1")
+    },
+    "test_classifier.py::TestNeuralNet::test_error_when_classes_could_not_be_inferred": (
+        "The test has train_split=False; ours takes a callable or None, as skorch says."
+    ),
 }
 
 # skorch's tests count on its defaults; these are the ones that ours are not.
-SKORCH_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(skorch.NeuralNet).parameters.items()
-    if name in ("optimizer", "lr", "max_epochs", "batch_size", "train_split", "verbose")
-} | {"normalize_y": False, "iterator_train__shuffle": False}
+OURS = ("criterion", "optimizer", "lr", "max_epochs", "batch_size", "train_split", "verbose")
+
+
+def skorch_defaults(kind):
+    """Return the defaults of a class of skorch's where ours has others."""
+    signatures = [inspect.signature(part).parameters for part in (kind, skorch.NeuralNet)]
+    known = {name: p.default for part in reversed(signatures) for name, p in part.items()}
+    return {name: known[name] for name in OURS} | {"iterator_train__shuffle": False}
+
 
 SKORCH_TESTS = Path(skorch.__file__).parent / "tests"
 # These do not know the regressor, and need packages that we do not.
 IGNORED = ["llm", "test_hf.py"]
 
 
-def builds_a_regressor(item):
-    """Tell whether a test or one of its fixtures imports skorch's regressor."""
+def is_of_an_estimator(item):
+    """Tell whether a test is of the classifier, or it or a fixture imports the regressor."""
+    if item.path.name == "test_classifier.py":
+        return "Binary" not in item.nodeid
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     functions = [item.function, *(defs[-1].func for defs in fixtures)]
     return any("import NeuralNetRegressor" in inspect.getsource(f) for f in functions)
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keep the tests that build a regressor."""
-    others = [item for item in items if not builds_a_regressor(item)]
+    """Keep the tests of the estimators that are ours, too."""
+    others = [item for item in items if not is_of_an_estimator(item)]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 
 
 class Swap:
-    """A plugin that puts our class where skorch's tests look for theirs."""
+    """A plugin that puts our classes where skorch's tests look for theirs."""
 
     def pytest_configure(self):
-        """Swap the class, under skorch's name since the tests compare whole messages."""
-        from sk_mcdropout import MCDropoutRegressor
+        """Swap the classes, under skorch's names since the tests compare whole messages."""
+        from sk_mcdropout import MCDropoutClassifier, MCDropoutRegressor
+
+        of_classes = skorch_defaults(skorch.NeuralNetClassifier)
+        of_numbers = skorch_defaults(skorch.NeuralNetRegressor) | {"normalize_y": False}
 
         class NeuralNetRegressor(MCDropoutRegressor):
             def __init__(self, module, **params):
-                super().__init__(module, **{**SKORCH_DEFAULTS, **params})
+                super().__init__(module, **{**of_numbers, **params})
 
-        NeuralNetRegressor.__module__ = "skorch"
-        NeuralNetRegressor.__qualname__ = "NeuralNetRegressor"
-        skorch.NeuralNetRegressor = NeuralNetRegressor
+        class NeuralNetClassifier(MCDropoutClassifier):
+            def __init__(self, module, **params):
+                super().__init__(module, **{**of_classes, **params})
+
+        for kind in (NeuralNetRegressor, NeuralNetClassifier):
+            kind.__module__, kind.__qualname__ = "skorch", kind.__name__
+            setattr(skorch, kind.__name__, kind)
 
     def pytest_itemcollected(self, item):
         """Expect the deviations to fail."""
