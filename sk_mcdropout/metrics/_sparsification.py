@@ -9,7 +9,8 @@ the same part, so that their order in the data does not matter.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._validation import check_like, check_numbers, check_std, check_weights, over_targets
+from ._in_order import add_up, area_of_first, mean_of_first, removed_shares
+from ._validation import check_like, check_numbers, check_std, over_targets, weights_or_ones
 
 __all__ = ["area_under_sparsification_error", "sparsification_curve"]
 
@@ -63,13 +64,13 @@ def sparsification_curve(
     >>> sparsification_curve(y, mean, std, n_points=3)[1]
     array([1.  , 0.75, 0.5 ])
     """
-    if n_points < 1:
-        raise ValueError(f"`n_points` must be at least 1. Got {n_points!r}.")
+    removed = removed_shares(n_points)
     errors, std, weights = _check_forecast(y_true, mean, std, sample_weight)
-    removed = np.linspace(0, 1, n_points, endpoint=False)
-    retained = 1 - removed
     curves = [
-        [_error_of(retained, *_in_order(error, order, weights)) for order in (uncertainty, error)]
+        [
+            mean_of_first(1 - removed, *_shared_out(error, order, weights))
+            for order in (uncertainty, error)
+        ]
         for error, uncertainty in _targets(errors, std)
     ]
     shape = (n_points, *errors.shape[1:])
@@ -128,7 +129,8 @@ def area_under_sparsification_error(
     """
     errors, std, weights = _check_forecast(y_true, mean, std, sample_weight)
     areas = [
-        _area(*_in_order(error, uncertainty, weights)) - _area(*_in_order(error, error, weights))
+        area_of_first(*_shared_out(error, uncertainty, weights))
+        - area_of_first(*_shared_out(error, error, weights))
         for error, uncertainty in _targets(errors, std)
     ]
     return over_targets(np.array(areas), multioutput)
@@ -139,9 +141,8 @@ def _check_forecast(
 ) -> tuple[NDArray, NDArray, NDArray]:
     y = check_numbers("y_true", y_true)
     errors = np.abs(y - check_like(y, "mean", mean))
-    weights = check_weights(sample_weight, len(y))
-    std = check_std(check_like(y, "std", std))
-    return errors, std, np.ones(len(y)) if weights is None else weights
+    weights = weights_or_ones(sample_weight, len(y))
+    return errors, check_std(check_like(y, "std", std)), weights
 
 
 def _targets(errors: NDArray, std: NDArray) -> zip:
@@ -149,28 +150,8 @@ def _targets(errors: NDArray, std: NDArray) -> zip:
     return zip(errors.reshape(n_samples, -1).T, std.reshape(n_samples, -1).T, strict=True)
 
 
-def _in_order(error: NDArray, order: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
+def _shared_out(error: NDArray, order: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
     """Return the shares of all rows and of all error, added up from the lowest in order."""
-    present = weights > 0
-    _, place = np.unique(order[present], return_inverse=True)
-    rows = np.bincount(place, weights[present])
-    sums = np.bincount(place, (weights * error)[present])
+    rows, sums = add_up(error, order, weights)
     # Without any error there is nothing to share out, and both curves are 0.
-    total = sums.sum() or 1.0
-    return np.cumsum(rows) / rows.sum(), np.cumsum(sums) / total
-
-
-def _error_of(retained: NDArray, rows: NDArray, sums: NDArray) -> NDArray:
-    """Compute the mean error of a share of the rows, which starts at the most certain."""
-    return np.interp(retained, np.append(0, rows), np.append(0, sums)) / retained
-
-
-def _area(rows: NDArray, sums: NDArray) -> float:
-    """Integrate the mean error over the share of the rows retained, from 0 to 1.
-
-    Between two neighbours a and b the added-up error is ``sums(a) + slope * (retained - a)``, and
-    divided by the share retained its integral is ``slope * (b - a) + (sums(a) - slope * a) *
-    log(b / a)``. The first terms add up to the last of the sums.
-    """
-    slopes = np.diff(sums) / np.diff(rows)
-    return sums[-1] + np.sum((sums[:-1] - slopes * rows[:-1]) * np.log(rows[1:] / rows[:-1]))
+    return rows, sums / (sums[-1] or 1.0)

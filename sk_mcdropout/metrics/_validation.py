@@ -14,6 +14,7 @@ __all__ = [
     "check_std",
     "check_weights",
     "over_targets",
+    "weights_or_ones",
 ]
 
 
@@ -200,6 +201,12 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> NDArray | 
             f"Got {weights.shape}."
         )
     return _check_signs("sample_weight", weights)
+
+
+def weights_or_ones(sample_weight: ArrayLike | None, n_samples: int) -> NDArray:
+    """Return one weight for each row, which is 1 where none is given."""
+    weights = check_weights(sample_weight, n_samples)
+    return np.ones(n_samples) if weights is None else weights
 
 
 def average(
