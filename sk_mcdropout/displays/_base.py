@@ -44,12 +44,20 @@ class Display:
         low, high = edges
         return self.ax_.fill_between(x, low, high, **_styled(PolyCollection, given, style))
 
+    def _stalks(self, x, edges, given, style):
+        from matplotlib.collections import LineCollection
+
+        low, high = edges
+        return self.ax_.vlines(x, low, high, **_styled(LineCollection, given, style))
+
     def _end(self, **labels):
         """Write the labels, and the legend: below the axes, where a layout makes room for it."""
         from matplotlib.legend_handler import HandlerTuple
 
         self.ax_.set(**labels)
         names, handles = _legend_entries(self.ax_)
+        if not names:
+            return self
         place: dict[str, Any] = {"loc": "best"}
         if self.figure_.get_layout_engine() is not None:
             # Four heights of a letter below the axes, where the label of the x axis ends.

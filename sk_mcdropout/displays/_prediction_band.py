@@ -1,10 +1,7 @@
 """A display of the prediction over one feature: its mean, its bands and its draws."""
 
-from collections import Counter
-
 import numpy as np
 from scipy.stats import norm
-from sklearn.utils import check_array
 
 from sk_mcdropout.metrics import (
     check_shares,
@@ -15,6 +12,7 @@ from sk_mcdropout.metrics import (
 )
 
 from ._base import Display, band_style, free_curve, name_of_target
+from ._grid import columns_of, key_of, name_of_feature, rows_along
 
 __all__ = ["PredictionBandDisplay"]
 
@@ -254,20 +252,20 @@ class PredictionBandDisplay(Display):
             If there is no such feature or target, the feature holds no numbers, or ``coverage``
             is not in (0, 1).
         """
-        columns = _columns_of(X)
-        key = _key_of(feature, columns)
+        columns = columns_of(X)
+        key = key_of(feature, columns)
         if grid is None:
             grid = np.linspace(np.nanmin(columns[key]), np.nanmax(columns[key]), 200)
         grid = np.sort(np.asarray(grid, dtype=float))
         check_shares("coverage", coverage)
-        model, rows = last_step(estimator, _rows_along(X, columns, key, grid))
+        model, rows = last_step(estimator, rows_along(X, columns, {key: grid}))
         display = cls(
             x=grid,
             **_prediction(model, rows, target, coverage),
             coverage=coverage,
             x_data=None if y is None else columns[key],
             y_data=None if y is None else one_target(y, target),
-            feature_name=feature_name or (key if isinstance(key, str) else f"feature {key}"),
+            feature_name=feature_name or name_of_feature(key),
             target_name=target_name or name_of_target(y),
         )
         return display.plot(**plot_params)
@@ -291,55 +289,3 @@ def _prediction(model, X, target, coverage):
         "interval": interval,
         "draws": draws,
     }
-
-
-def _columns_of(X):
-    """Return the columns of a frame by their names, those of an array by their indices."""
-    if hasattr(X, "columns"):
-        return {name: np.asarray(X[name]) for name in X.columns}
-    return dict(enumerate(check_array(X, ensure_all_finite=False).T))
-
-
-def _key_of(feature, columns):
-    """Return the name or the index of the column that is meant."""
-    keys = list(columns)
-    if feature not in keys and feature in range(len(keys)):
-        feature = keys[feature]
-    if feature not in keys:
-        raise ValueError(
-            f"`feature` must be one of {keys}, or an index below {len(keys)}. Got {feature!r}. "
-            "Give one of these."
-        )
-    if not _holds_numbers(columns[feature]):
-        raise ValueError(
-            f"`feature` must be one that holds numbers. Got {feature!r} of dtype "
-            f"{columns[feature].dtype}. Give another one."
-        )
-    return feature
-
-
-def _rows_along(X, columns, key, grid):
-    """Return rows in the form of X with one feature on a grid and the others held."""
-    held = {
-        name: grid if name == key else np.full(len(grid), _typical(column))
-        for name, column in columns.items()
-    }
-    return type(X)(held) if hasattr(X, "columns") else np.column_stack(list(held.values()))
-
-
-def _typical(column):
-    """Return the median, or of what are no numbers the most frequent value that is known."""
-    if _holds_numbers(column):
-        return np.nanmedian(column)
-    counts = Counter(value for value in column if _is_known(value))
-    return counts.most_common(1)[0][0] if counts else None
-
-
-def _is_known(value):
-    """Return whether a value is there: not None, NaN, NaT or the NA of pandas."""
-    itself = value == value  # false of NaN and NaT, and NA of NA
-    return value is not None and isinstance(itself, bool | np.bool_) and bool(itself)
-
-
-def _holds_numbers(column):
-    return np.issubdtype(column.dtype, np.number)

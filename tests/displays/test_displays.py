@@ -21,10 +21,14 @@ from scipy.stats import binom, norm
 from sklearn.base import clone
 
 from sk_mcdropout.displays import (
+    AccuracyRejectionDisplay,
+    ClassReliabilityDisplay,
     LossCurveDisplay,
     PredictionBandDisplay,
     ReliabilityDisplay,
     SparsificationDisplay,
+    UncertaintyHistogramDisplay,
+    UncertaintySurfaceDisplay,
 )
 from sk_mcdropout.metrics import area_under_sparsification_error, sparsification_curve
 
@@ -237,8 +241,25 @@ DISPLAYS = {
         absolute_error=LEVELS,
     ),
     "loss": LossCurveDisplay(train_loss=[3, 2, 1], valid_loss=[3, 2, 3]),
+    "class reliability": ClassReliabilityDisplay(
+        confidence=LEVELS, accuracy=LEVELS**2, share=np.array([0.2, 0.3, 0.5]), error=0.1
+    ),
+    "rejection": AccuracyRejectionDisplay(
+        rejected=LEVELS, accuracy=LEVELS, oracle_accuracy=LEVELS + 0.1, area=0.7
+    ),
+    "histogram": UncertaintyHistogramDisplay(known=LEVELS, unknown=LEVELS + 0.2, auroc=0.8),
+    "surface": UncertaintySurfaceDisplay(
+        xx0=np.array([[0.0, 1.0], [0.0, 1.0]]),
+        xx1=np.array([[0.0, 0.0], [1.0, 1.0]]),
+        uncertainty=np.array([[0.1, 0.2], [0.3, 0.1]]),
+        proba=np.array([[[0.9, 0.1], [0.3, 0.7]], [[0.8, 0.2], [0.1, 0.9]]]),
+        x_data=np.array([[0.5, 0.5], [0.2, 0.9]]),
+        y_data=np.array(["ash", "oak"]),
+    ),
 }
 each_display = pytest.mark.parametrize("display", DISPLAYS.values(), ids=DISPLAYS)
+NAMED = {kind: display for kind, display in DISPLAYS.items() if kind != "surface"}
+each_named_display = pytest.mark.parametrize("display", NAMED.values(), ids=NAMED)
 
 
 @each_display
@@ -257,7 +278,7 @@ def test_a_display_without_axes_makes_a_figure_each_time(display):
     assert len(figures) == len(plt.get_fignums()) == 2
 
 
-@each_display
+@each_named_display
 def test_drawing_twice_tells_the_two_apart(display):
     ax = display.plot(name="one").ax_
     first = {line.get_color() for line in ax.lines if line.get_label().startswith("one")}
@@ -269,7 +290,7 @@ def test_drawing_twice_tells_the_two_apart(display):
     assert len(labels(display)) == len(set(labels(display)))
 
 
-@each_display
+@each_named_display
 def test_the_legend_covers_no_data_where_a_layout_makes_room(display):
     figure = display.plot(name="one").figure_
     display.plot(ax=display.ax_, name="two")
@@ -296,6 +317,7 @@ def test_the_legend_stays_inside_where_no_layout_makes_room(display):
         ("reliability", ["95 % binomial band, n = 9", "perfectly calibrated"], 3),
         ("sparsification", ["random order", "oracle"], 5),
         ("loss", ["training", "validation"], 6),
+        ("rejection", ["random order", "oracle"], 5),
     ],
 )
 def test_what_two_models_share_is_labelled_once(kind, expected, n_lines):
@@ -341,6 +363,17 @@ def test_the_settings_of_the_user_are_left_alone(display):
         ("loss", "train_kwargs", "train_line_"),
         ("loss", "valid_kwargs", "valid_line_"),
         ("loss", "best_kwargs", "best_point_"),
+        ("class reliability", "line_kwargs", "line_"),
+        ("class reliability", "gaps_kwargs", "gaps_"),
+        ("class reliability", "shares_kwargs", "shares_"),
+        ("class reliability", "reference_kwargs", "reference_line_"),
+        ("rejection", "line_kwargs", "line_"),
+        ("rejection", "oracle_kwargs", "oracle_line_"),
+        ("rejection", "reference_kwargs", "reference_line_"),
+        ("histogram", "known_kwargs", "known_line_"),
+        ("histogram", "unknown_kwargs", "unknown_line_"),
+        ("histogram", "known_area_kwargs", "known_area_"),
+        ("histogram", "unknown_area_kwargs", "unknown_area_"),
     ],
 )
 @pytest.mark.parametrize("name", ["lw", "linewidth"])

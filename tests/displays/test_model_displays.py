@@ -109,6 +109,13 @@ def test_other_features_are_held_at_what_is_typical(make, feature):
     assert display.ax_.get_xlabel() == "size"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_asked_in_the_precision_of_the_data(dtype):
+    model = Recorder()
+    band(model, X.astype(dtype))
+    assert model.asked.dtype == dtype
+
+
 def test_missing_numbers_do_not_count():
     model = Recorder()
     PredictionBandDisplay.from_estimator(model, [[1.0, 5.0], [np.nan, 6.0], [3.0, np.nan]])
