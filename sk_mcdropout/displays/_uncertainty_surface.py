@@ -1,5 +1,7 @@
 """A display of how unsure a classifier is over two features, and of where it draws the line."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
@@ -111,7 +113,8 @@ class UncertaintySurfaceDisplay(Display):
         colorbar : bool, default=True
             Whether to draw the scale of the uncertainty.
         surface_kwargs : dict, default=None
-            Style of the surface, for ``plot_method``.
+            Style of the surface, for ``plot_method``; its scale begins at 0 unless ``levels``,
+            ``vmin`` or ``norm`` say otherwise.
         boundaries_kwargs : dict, default=None
             Style of the boundaries, for ``Axes.contour``.
         data_kwargs : dict, default=None
@@ -130,8 +133,7 @@ class UncertaintySurfaceDisplay(Display):
         if plot_method not in PLOT_METHODS:
             raise ValueError(f"`plot_method` must be one of {PLOT_METHODS}. Got {plot_method!r}.")
         draw = getattr(self._begin(ax), plot_method)
-        style = surface_kwargs or {}
-        style = style if "colors" in style else {"cmap": "Greys", **style}
+        style = _surface_style(plot_method, self.uncertainty, surface_kwargs or {})
         self.surface_ = draw(self.xx0, self.xx1, self.uncertainty, **style)
         self.colorbar_ = None
         if colorbar:
@@ -241,6 +243,21 @@ class UncertaintySurfaceDisplay(Display):
             ylabel=ylabel or name_of_feature(keys[1]),
         )
         return display.plot(**plot_params)
+
+
+def _surface_style(plot_method, uncertainty, given):
+    """Return the user's style over ours, whose scale begins at 0, where a classifier is sure."""
+    from matplotlib.ticker import MaxNLocator
+
+    style: dict[str, Any] = {} if "colors" in given else {"cmap": "Greys"}
+    low, high = min(uncertainty.min(), 0), max(uncertainty.max(), 0) or 1
+    if plot_method != "pcolormesh":
+        style["levels"] = MaxNLocator(8).tick_values(low, high)
+    elif "norm" not in given:
+        style |= {"vmin": low, "vmax": high}
+    if plot_method == "contour" and "cmap" in style:
+        style["cmap"] = "viridis_r"  # as the lightest lines of grey could not be seen
+    return {**style, **given}
 
 
 def _two_keys(features, columns):

@@ -115,7 +115,7 @@ def reliability_curve(
     ------
     ValueError
         If rows are no probabilities, the classes and the columns do not go together, ``n_bins`` is
-        below 1, or there is no such strategy.
+        not a whole number above 0, or there is no such strategy.
 
     References
     ----------
@@ -131,8 +131,8 @@ def reliability_curve(
     """
     if strategy not in _STRATEGIES:
         raise ValueError(f"`strategy` must be one of {list(_STRATEGIES)}. Got {strategy!r}.")
-    if n_bins < 1:
-        raise ValueError(f"`n_bins` must be at least 1. Got {n_bins!r}.")
+    if not isinstance(n_bins, int | np.integer) or n_bins < 1:
+        raise ValueError(f"`n_bins` must be a whole number, at least 1. Got {n_bins!r}.")
     columns, proba = check_probabilities(y_true, y_proba, labels)
     weights = weights_or_ones(sample_weight, len(columns))
     hits = (proba.argmax(axis=1) == columns).astype(float)
@@ -180,7 +180,7 @@ def expected_calibration_error(
     ------
     ValueError
         If rows are no probabilities, the classes and the columns do not go together, ``n_bins`` is
-        below 1, or there is no such strategy.
+        not a whole number above 0, or there is no such strategy.
 
     References
     ----------

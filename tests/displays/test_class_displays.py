@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import LogNorm
 from matplotlib.contour import QuadContourSet
 from pictures import (
     labels,
@@ -12,6 +13,7 @@ from pictures import (
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -261,6 +263,24 @@ def test_a_surface_is_drawn_as_asked_for(plot_method):
     assert getattr(display.surface_, "filled", True) == (plot_method != "contour")
     assert display.surface_.get_cmap().name == "viridis"
     assert display.plot().surface_.get_cmap().name == "Greys"
+    assert display.plot(plot_method="contour").surface_.get_cmap().name == "viridis_r"
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3])
+@pytest.mark.parametrize("plot_method", ["contourf", "contour", "pcolormesh"])
+def test_the_scale_of_a_surface_begins_at_certainty(plot_method, n_classes):
+    model = DummyClassifier().fit(X, np.arange(150) % n_classes)
+    low, high = surface(model, plot_method=plot_method).surface_.get_clim()
+    assert low == 0
+    assert high >= np.log(n_classes) * (1 - 1e-12)
+
+
+def test_the_scale_of_a_surface_may_be_another():
+    display = surface(LOGISTIC, surface_kwargs={"levels": [0.2, 0.4, 0.9]})
+    np.testing.assert_array_equal(display.surface_.levels, [0.2, 0.4, 0.9])
+    norm = LogNorm(0.1, 1)
+    display = surface(LOGISTIC, plot_method="pcolormesh", surface_kwargs={"norm": norm})
+    assert display.surface_.norm is norm
 
 
 def test_the_style_of_the_surface_is_the_users():

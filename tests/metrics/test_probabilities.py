@@ -259,5 +259,6 @@ def test_weights_of_other_rows_are_refused(score, codes, proba):
 def test_bins_that_are_none_are_refused(codes, proba):
     with pytest.raises(ValueError, match=r"one of \['uniform', 'quantile'\]. Got 'kmeans'"):
         expected_calibration_error(codes, proba, strategy="kmeans")
-    with pytest.raises(ValueError, match=r"`n_bins` must be at least 1. Got 0"):
-        expected_calibration_error(codes, proba, n_bins=0)
+    for n_bins in (0, 2.5, "auto"):
+        with pytest.raises(ValueError, match=rf"`n_bins` must be a whole .* Got {n_bins!r}"):
+            expected_calibration_error(codes, proba, n_bins=n_bins)
