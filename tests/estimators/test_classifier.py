@@ -466,9 +466,15 @@ def test_a_search_over_rates_in_a_pipeline(iris):
     assert_allclose(search.predict_proba(iris[0]).sum(axis=1), 1)
 
 
-def test_it_is_calibrated_by_scikit_learn(iris):
-    model = CalibratedClassifierCV(make_net(max_epochs=10), cv=3).fit(*iris)
-    assert model.score(*iris) > 0.9
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_it_is_calibrated_by_scikit_learn(iris, method):
+    X, codes = iris
+    y, weights = LABELS["strings"][codes], 1.0 + codes
+    model = CalibratedClassifierCV(make_net(max_epochs=10), method=method, cv=3)
+    model.fit(X, y, sample_weight=weights)
+    assert model.score(X, y) > 0.9
+    assert_array_equal(model.classes_, LABELS["strings"])
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
 
 
 def test_probabilities_of_half_precision_add_up_to_one():
