@@ -71,7 +71,8 @@ skorch-tests: venv ## run skorch's own tests on our estimators
 # need nothing that the tests do not.
 lower-bounds: ## run the tests with the oldest dependencies but torch, on the oldest Python, 3.11
 	$(call environment,$(VENV)-lower,$(LOWEST))
-	$(VENV)-lower/bin/python -m pytest -n 2 sk_mcdropout tests/displays tests/estimators \
+	$(VENV)-lower/bin/python -m pytest -n 2 sk_mcdropout tests/acquisition \
+	    tests/displays tests/estimators \
 	    tests/metrics tests/predictive tests/sampling/test_draws.py \
 	    tests/sampling/test_dropouts.py tests/sampling/test_pooled.py tests/sampling/test_sample.py
 

@@ -11,10 +11,11 @@ Where to look:
 - ``nn``: `MLP`, the default net, `ConcreteDropout`, which learns its rate, and `BetaNLLLoss`
 - ``metrics``: scores of predictions with an uncertainty, and scorers for searches
 - ``displays``: pictures of them
+- ``acquisition``: which row to label or to try next
 
 The docstring of each package says what is behind it. A package imports another one by its door,
-``sk_mcdropout.sampling`` and not a file in it, and only downwards: displays import metrics;
-estimators import predictive, which imports sampling and nn.
+``sk_mcdropout.sampling`` and not a file in it, and only downwards: displays and
+acquisition import metrics; estimators import predictive, which imports sampling and nn.
 """
 
 from .estimators import (
