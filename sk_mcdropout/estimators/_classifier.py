@@ -28,7 +28,7 @@ from ._weights import check_weights
 __all__ = ["MCDropoutClassifier"]
 
 _SHARED = (
-    *("module", "n_draws", "dropout", "extra_dropout", "output", "variational_rnn"),
+    *("module", "n_draws", "masks", "dropout", "extra_dropout", "output", "variational_rnn"),
     *("normalize_X", "random_state", "lr", "lr_schedule", "max_epochs", "batch_size"),
     *("early_stopping", "validation_fraction", "n_iter_no_change", "verbose"),
 )
@@ -50,6 +50,9 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         a rate or ``"concrete"`` for rates that are learned.
     n_draws : int, default=100
         Number of Monte-Carlo draws.
+    masks : {"iid", "qmc"}, default='iid'
+        What the draws of a unit have to do with each other: nothing, or that as many of them keep
+        it as its rate says, for a smaller error of the mean; see `sample`.
     dropout : float, default=None
         Rate of every dropout module of the net, in [0, 1]; None leaves their rates alone. With
         a module instance the net is then a copy of it.
@@ -181,6 +184,7 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         module=MLP,
         *,
         n_draws=100,
+        masks="iid",
         dropout=None,
         extra_dropout=(),
         output=None,
@@ -236,6 +240,7 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
             **kwargs,
         )
         self.n_draws = n_draws
+        self.masks = masks
         self.dropout = dropout
         self.extra_dropout = extra_dropout
         self.output = output

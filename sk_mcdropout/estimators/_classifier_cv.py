@@ -13,7 +13,7 @@ from sk_mcdropout.predictive import (
 from ._classification import codes_of, labels_of
 from ._classifier import MCDropoutClassifier
 from ._cross_fitted import CrossFittedNets
-from ._out_of_fold import chained, mean_out_of_fold, pooled_draws
+from ._out_of_fold import chained, mean_out_of_fold
 from ._predict_classes import PredictiveClassifierMixin
 from ._search import default_grid
 from ._validation import StrOptions, validate_table
@@ -35,8 +35,8 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
     Parameters
     ----------
     estimator : MCDropoutClassifier, default=None
-        The net; None for the default one. Its ``n_draws`` and ``random_state`` are those given
-        here.
+        The net; None for the default one. Its ``n_draws``, ``masks`` and ``random_state``
+        are those given here.
     param_grid : dict or list of dict, default=None
         The settings to try, as for ``GridSearchCV``: parameters of the estimator and lists of
         values. None tries dropout rates from 0.05 to 0.5, for the default net with and without its
@@ -61,6 +61,8 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
         `MCDropoutClassifier.calibrate`.
     n_draws : int, default=100
         Number of Monte-Carlo draws, of all nets together; fewer than there are nets leave some out.
+    masks : {"iid", "qmc"}, default='iid'
+        What the draws of a unit of a net have to do with each other; see `sample`.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds, the nets and the draws.
     n_jobs : int, default=None
@@ -140,6 +142,7 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
         members=1,
         calibration=None,
         n_draws=100,
+        masks="iid",
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -152,6 +155,7 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
         self.members = members
         self.calibration = calibration
         self.n_draws = n_draws
+        self.masks = masks
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -186,9 +190,8 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
         means = [CategoricalDistribution(part, self._likelihood()).mean() for part in draws]
         self.oof_proba_ = mean_out_of_fold(means, folds, len(data[1]))
 
-    def _pooled(self, learners, X, n_draws):
-        convert = [learner._likelihood().probabilities for learner in learners]
-        return pooled_draws(learners, X, convert, n_draws, self.seed_)
+    def _conversions(self, learners):
+        return [learner._likelihood().probabilities for learner in learners]
 
     # -- predicting --------------------------------------------------------------------------
 

@@ -11,7 +11,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from skorch.dataset import get_len
 from skorch.utils import is_dataset
 
+from sk_mcdropout.sampling import MASK_LAWS
+
 from ._cv_training import base_of, learner_of, routed_metadata, train, train_settings
+from ._out_of_fold import pooled_draws
 from ._refit import forget_warnings, note, warn_of_changes
 from ._search import best_of, folds_of, pool_of, results_of
 from ._together import Task
@@ -19,6 +22,7 @@ from ._validation import (
     TABLE,
     Integral,
     Interval,
+    StrOptions,
     check_is_data,
     check_params,
     is_table,
@@ -47,6 +51,7 @@ class CrossFittedNets(BaseEstimator):
         "ensemble": ["boolean"],
         "members": [Interval(Integral, 1, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "masks": [StrOptions(set(MASK_LAWS))],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -58,6 +63,7 @@ class CrossFittedNets(BaseEstimator):
     ensemble: bool
     members: int
     n_draws: int
+    masks: str
     random_state: Any
 
     def __sklearn_tags__(self):
@@ -226,6 +232,11 @@ class CrossFittedNets(BaseEstimator):
 
     def _pooled(self, learners, X, n_draws):
         """Return the draws of some nets for some rows, pooled."""
+        convert = self._conversions(learners)
+        return pooled_draws(learners, X, convert, n_draws, self.seed_, self.masks)
+
+    def _conversions(self, learners):
+        """Return for each net what brings its outputs to those that all have in common."""
         raise NotImplementedError
 
     # -- predicting --------------------------------------------------------------------------
@@ -233,8 +244,8 @@ class CrossFittedNets(BaseEstimator):
     def _check_inputs(self, X):
         check_is_fitted(self, "estimators_")
         check_params(
-            {"n_draws": self._parameter_constraints["n_draws"]},
-            {"n_draws": self.n_draws},
+            {name: self._parameter_constraints[name] for name in ("n_draws", "masks")},
+            {"n_draws": self.n_draws, "masks": self.masks},
             type(self).__name__,
         )
         warn_of_changes(self)

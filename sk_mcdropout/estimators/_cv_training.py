@@ -21,7 +21,8 @@ __all__ = ["base_of", "learner_of", "routed_metadata", "train", "train_settings"
 def base_of(model: Any) -> Any:
     """Return a copy of the estimator of an ensemble, without what the ensemble was given."""
     base = model._NET() if model.estimator is None else clone(model.estimator)
-    usual = {"n_draws": 100, "random_state": None, "warm_start": False, **model._GIVEN_HERE}
+    usual = {"n_draws": 100, "masks": "iid", "random_state": None, "warm_start": False}
+    usual |= model._GIVEN_HERE
     for name, value in usual.items():
         given = getattr(base, name)
         if given != value and given != getattr(model, name, value):
@@ -51,7 +52,7 @@ def routed_metadata(model: Any, sample_weight: Any, params: dict[str, Any]) -> A
 def learner_of(model: Any, base: Any, params: dict[str, Any], *place: int) -> Any:
     """Return an estimator of a setting, seeded by its place: the same for all settings."""
     seed = np.random.SeedSequence([model.seed_, *place]).generate_state(1)[0] % 2**31
-    known = {"n_draws": model.n_draws, "random_state": int(seed)}
+    known = {"n_draws": model.n_draws, "masks": model.masks, "random_state": int(seed)}
     return clone(base).set_params(**model._params_of_net(params), **known)
 
 

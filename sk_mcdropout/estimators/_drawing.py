@@ -44,6 +44,7 @@ class DrawingNet(NeuralNet):
 
     # What subclasses declare in their signatures.
     n_draws: int
+    masks: str
     extra_dropout: tuple[type, ...]
     output: Any
     variational_rnn: bool
@@ -168,7 +169,7 @@ class DrawingNet(NeuralNet):
 
     def _draws(self, X: Any, n_draws: int | None = None, seed: int | None = None) -> Draws:
         """Return the draws of the net for validated inputs."""
-        self._check_params("n_draws")
+        self._check_params("n_draws", "masks")
         return self._draws_of(
             partial(self._inputs, X),
             n_draws=self.n_draws if n_draws is None else n_draws,
@@ -185,6 +186,7 @@ class DrawingNet(NeuralNet):
             batches,
             forward=partial(self._forward_of, self.module_),
             held=tuple(self._torch_modules()),
+            masks=self.masks,
             extra_dropout=self.extra_dropout,
             output=self.output,
             plans=plans.setdefault(self.variational_rnn, Plans()),

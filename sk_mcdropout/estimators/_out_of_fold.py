@@ -1,6 +1,7 @@
 """What rows tell that nets were not trained on: the noise, the mean of each row, a calibration."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,7 @@ def pooled_draws(
     convert: Sequence[Callable[[Tensor], Tensor]],
     n_draws: int,
     seed: int,
+    masks: str | None = None,
 ) -> PooledDraws:
     """Return the draws of fitted estimators for some rows, pooled.
 
@@ -55,6 +57,8 @@ def pooled_draws(
         Number of draws of all together.
     seed : int
         Seed of the draws.
+    masks : str, optional
+        The law of the masks; by default that of the estimators.
 
     Returns
     -------
@@ -62,6 +66,8 @@ def pooled_draws(
         The draws.
     """
     members = [learner._draws(learner._check_inputs(X)) for learner in learners]
+    if masks is not None:
+        members = [replace(member, masks=masks) for member in members]
     return PooledDraws(members, n_draws, seed, convert)
 
 

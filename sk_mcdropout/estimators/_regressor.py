@@ -17,7 +17,7 @@ from sk_mcdropout.predictive import (
     PredictiveDistribution,
     likeliest_noise,
 )
-from sk_mcdropout.sampling import alone_with, warn
+from sk_mcdropout.sampling import MASK_LAWS, alone_with, warn
 
 from ._batches import BatchDataset
 from ._held_out import Interrupted, check_folds, draws_by_folds, draws_on
@@ -49,6 +49,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         regularisation of a `ConcreteDropout` in any net is added to the loss in training.
     n_draws : int, default=100
         Number of Monte-Carlo draws.
+    masks : {"iid", "qmc"}, default='iid'
+        What the draws of a unit have to do with each other: nothing, or that as many of them keep
+        it as its rate says, for a smaller error of the mean; see `sample`.
     dropout : float, default=None
         Rate of every dropout module of the net, in [0, 1]; None leaves their rates alone. With
         a module instance the net is then a copy of it.
@@ -193,6 +196,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     _parameter_constraints = {
         "module": [callable, nn.Module],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "masks": [StrOptions(set(MASK_LAWS))],
         "dropout": [Interval(Real, 0, 1, closed="both"), None],
         "extra_dropout": [tuple],
         "output": [str, Integral, callable, None],
@@ -220,6 +224,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         module=MLP,
         *,
         n_draws=100,
+        masks="iid",
         dropout=None,
         extra_dropout=(),
         output=None,
@@ -274,6 +279,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             **kwargs,
         )
         self.n_draws = n_draws
+        self.masks = masks
         self.dropout = dropout
         self.extra_dropout = extra_dropout
         self.output = output

@@ -18,7 +18,6 @@ from ._out_of_fold import (
     calibration_from,
     mean_out_of_fold,
     noise_out_of_fold,
-    pooled_draws,
     scales_to,
 )
 from ._predict import PredictiveRegressorMixin
@@ -45,8 +44,8 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
     Parameters
     ----------
     estimator : MCDropoutRegressor, default=None
-        The net; None for the default one. Its ``noise``, ``n_draws`` and ``random_state`` are
-        those given here.
+        The net; None for the default one. Its ``noise``, ``n_draws``, ``masks`` and
+        ``random_state`` are those given here.
     param_grid : dict or list of dict, default=None
         The settings to try, as for ``GridSearchCV``: parameters of the estimator, ``noise`` among
         them, and lists of values. None tries dropout rates from 0.005 to 0.2, for the default net
@@ -77,6 +76,8 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
         that do not hang on single rows of about c; see `CrossConformalCalibration`.
     n_draws : int, default=100
         Number of Monte-Carlo draws, of all nets together; fewer than there are nets leave some out.
+    masks : {"iid", "qmc"}, default='iid'
+        What the draws of a unit of a net have to do with each other; see `sample`.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds, the nets and the draws.
     n_jobs : int, default=None
@@ -161,6 +162,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
         noise="heteroscedastic",
         calibration=None,
         n_draws=100,
+        masks="iid",
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -174,6 +176,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
         self.noise = noise
         self.calibration = calibration
         self.n_draws = n_draws
+        self.masks = masks
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -249,9 +252,8 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
         if self.calibration is not None:
             self.calibration_ = calibration_from(self.calibration, draws, folds, likelihood)
 
-    def _pooled(self, learners, X, n_draws):
-        convert = scales_to(self._likelihood(noise=False), learners)
-        return pooled_draws(learners, X, convert, n_draws, self.seed_)
+    def _conversions(self, learners):
+        return scales_to(self._likelihood(noise=False), learners)
 
     # -- predicting --------------------------------------------------------------------------
 

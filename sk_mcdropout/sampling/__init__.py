@@ -5,6 +5,7 @@ For users of plain torch:
 - `sample`: all draws; `mean_and_std`: their mean and standard deviation
 - `register_dropout`: classes that draw random numbers by hand
 - `dropout_sites`: which dropouts are drawn, and by which of the `STRATEGIES`
+- `MASK_LAWS`: what the masks of the draws have to do with each other
 - `Draws`: the draws of a module for batches of rows, reduced chunk by chunk; `PooledDraws`: those
   of several modules; `ChainedDraws`: those of parts of the rows, each by its own modules
 
@@ -36,8 +37,10 @@ from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
 from ._strategies import STRATEGIES
 from ._summary import cov_over_draws, mean_and_std_over_draws, mean_over_draws
+from ._uniforms import MASK_LAWS
 
 __all__ = [
+    "MASK_LAWS",
     "STRATEGIES",
     "AnyDraws",
     "ChainedDraws",

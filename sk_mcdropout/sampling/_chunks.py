@@ -44,7 +44,13 @@ class _Size:
 
 
 def chunks(
-    plan: Plan, forward: Forward, x: Any, n_draws: int, seed: int, batch_size: int | None = None
+    plan: Plan,
+    forward: Forward,
+    x: Any,
+    n_draws: int,
+    seed: int,
+    law: str = "iid",
+    batch_size: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield the draws for one chunk of rows after the other.
 
@@ -60,6 +66,8 @@ def chunks(
         Number of draws.
     seed : int
         Seed of the masks.
+    law : str
+        Their law, a name in ``MASK_LAWS``.
     batch_size : int, optional
         Number of rows at once; by default as many as fit into the memory budget.
 
@@ -75,16 +83,19 @@ def chunks(
     """
     forward = forward_of(forward, plan)
     warn_once = cache(_warn_of_single_rows)
-    by_itself = partial(_by_itself, plan, forward, n_draws, seed, warn_once)
+    alone = partial(
+        one_by_one, n_draws=n_draws, seed=seed, device=plan.device, seeds=plan.seeds, law=law
+    )
+    by_itself = partial(_by_itself, alone, forward, warn_once)
     if plan.found.varies and (plan.mixes or plan.one_item):
-        whole = next(one_by_one(forward, [x], n_draws, seed, plan.device, plan.seeds))
+        whole = next(alone(forward, [x]))
         yield whole if plan.one_item else _with_all_rows(whole, x)
         return
     if plan.found.varies:
         yield from by_itself(x)
         return
     n_rows, start = count_rows(x), 0
-    masks = draw_masks(plan.sites, n_draws, seed, plan.device, plan.seeds)
+    masks = draw_masks(plan.sites, n_draws, seed, plan.device, plan.seeds, law=law)
     run = partial(_run, plan, forward, masks, n_draws)
     size = _first_size(plan, plan.strategy(n_rows), n_draws, n_rows, batch_size)
     while start < n_rows:
@@ -117,12 +128,10 @@ def _rows_of(start: int, n_rows: int, x: Tensor) -> Tensor:
     return x[start : start + n_rows]
 
 
-def _by_itself(
-    plan: Plan, forward: Forward, n_draws: int, seed: int, warn_once: Callable, x: Any
-) -> Iterator[Tensor]:
+def _by_itself(alone: Callable, forward: Forward, warn_once: Callable, x: Any) -> Iterator[Tensor]:
     warn_once()
     rows = (row_of(x, i) for i in range(count_rows(x)))
-    return one_by_one(partial(_one_row, forward), rows, n_draws, seed, plan.device, plan.seeds)
+    return alone(partial(_one_row, forward), rows)
 
 
 def _one_row(forward: Forward, x: Any) -> Tensor:

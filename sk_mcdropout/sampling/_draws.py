@@ -23,10 +23,12 @@ from ._plan import (
     Plan,
     as_planned,
     make_plan,
+    warn,
     warn_about,
     warn_if_not_random,
 )
 from ._rows import call, count_rows, gather_rows, map_tensors
+from ._uniforms import check_law
 
 __all__ = ["Draws"]
 
@@ -52,6 +54,8 @@ class Draws:
         Number of draws.
     seed : int
         Seed of the masks.
+    masks : str
+        Their law, ``"iid"`` or ``"qmc"``; see `sample`.
     forward : callable, optional
         Returns the output for a batch; by default the module itself.
     held : tuple of nn.Module
@@ -87,6 +91,7 @@ class Draws:
     batches: Callable[[], Iterable[Any]]
     n_draws: int = 100
     seed: int = 0
+    masks: str = "iid"
     forward: Callable[[Any], Any] | None = None
     held: tuple[nn.Module, ...] = ()
     extra_dropout: tuple[type, ...] = ()
@@ -96,6 +101,9 @@ class Draws:
     batch_size: int | None = None
     verbose: bool = False
     plans: Plans = field(default_factory=Plans, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_law(self.masks)
 
     def reduce(
         self, function: Reducer, *, axis: int = 0, spread: bool = True
@@ -155,6 +163,8 @@ class Draws:
         plan = self._plan(x, state)
         if not (known and start):
             warn_about(plan)
+            if plan.seeds and self.masks != "iid":
+                _warn_of_seeded_numbers(self.masks)
         if spread and not start:
             warn_if_not_random(plan)
         differ = plan.has_effect or not spread or not plan.sites or plan.seeds or self.n_draws == 1
@@ -174,7 +184,9 @@ class Draws:
         while done < n_rows:
             rest = map_tensors(partial(_without_first, done), x) if done else x
             forward = self._forward_of(plan)
-            outputs = chunks(plan, forward, rest, self.n_draws, self.seed, self.batch_size)
+            outputs = chunks(
+                plan, forward, rest, self.n_draws, self.seed, self.masks, self.batch_size
+            )
             try:
                 with self._as_planned(plan):
                     for chunk in outputs:
@@ -231,6 +243,14 @@ class Draws:
             "same output in each draw, for random inputs as well. Look at "
             "`dropout_sites(module, x)`, and where what these dropouts give goes to."
         )
+
+
+def _warn_of_seeded_numbers(masks: str) -> None:
+    warn(
+        "`masks` can be the law of numbers that rows share alone. Got "
+        f"{masks!r}, and random numbers that are seeded for each draw: these stay independent. "
+        "Leave it at 'iid' where there are no others."
+    )
 
 
 def _without_first(n_rows: int, x: Tensor) -> Tensor:

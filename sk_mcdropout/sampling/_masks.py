@@ -1,8 +1,8 @@
 """Dropout sites and their masks.
 
-A dropout call multiplies its input by a mask, one mask per draw, shared by all rows. The mask of
-the i-th call for draw t comes from ``PCG64([seed, i]).jumped(t)``, so that each draw has a stream
-of its own: the masks of a longer sequence go on where those of a shorter one end.
+A dropout call multiplies its input by a mask, one mask per draw, shared by all rows. It is made of
+uniform numbers, see `_uniforms.py`: the masks of a longer sequence go on where those of a shorter
+one end.
 """
 
 import math
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
+
+from ._uniforms import MASK_LAWS
 
 __all__ = [
     "KINDS",
@@ -141,7 +143,12 @@ class DropoutSite:
 
 
 def draw_mask(
-    site: DropoutSite, n_draws: int, seed: int, device: torch.device, first: int = 0
+    site: DropoutSite,
+    n_draws: int,
+    seed: int,
+    device: torch.device,
+    first: int = 0,
+    law: str = "iid",
 ) -> Mask:
     """Draw the masks of one dropout call.
 
@@ -157,21 +164,16 @@ def draw_mask(
         Where the masks are used; they are drawn on the CPU, the same for every device.
     first : int
         The first draw.
+    law : str
+        What the draws of a unit have to do with each other, a name in ``MASK_LAWS``.
 
     Returns
     -------
     tuple of Tensor, each of shape (n_draws, *site.mask_shape)
         ``(scale,)``, or ``(scale, shift)`` for alpha dropout.
     """
-    bits = np.random.PCG64([seed, site.call]).jumped(first)
-    generator = np.random.Generator(bits)
-    size = math.prod(site.mask_shape)
-    flat = np.empty((n_draws, size), np.float32)
-    to_the_next = _JUMP - (size + 1) // 2  # two numbers from each 64 bits
-    for draw in flat:
-        generator.random(out=draw, dtype=np.float32)
-        bits.advance(to_the_next)
-    uniform = flat.reshape(n_draws, *site.mask_shape)
+    size, draws = math.prod(site.mask_shape), range(first, first + n_draws)
+    uniform = MASK_LAWS[law](size, draws, seed, site.call).reshape(n_draws, *site.mask_shape)
     if site.kind in STAND_INS:
         return (_numbers(site, uniform).to(device),)
     return _mask_of(torch.from_numpy(uniform >= site.p).to(device), site)
@@ -207,10 +209,6 @@ def _either(keep: Tensor, kept: float, dropped: float, dtype: torch.dtype) -> Te
     if dropped == 0:  # in a fifth of the time
         return keep.to(dtype).mul_(kept)
     return torch.full(keep.shape, dropped, dtype=dtype, device=keep.device).masked_fill_(keep, kept)
-
-
-# What ``PCG64.jumped`` goes ahead: a part of the period of 2**128 without a simple fraction.
-_JUMP = 0x9E3779B97F4A7C15F39CC0605CEDC835
 
 
 def _numbers(site: DropoutSite, uniform: np.ndarray) -> Tensor:
@@ -286,6 +284,7 @@ def draw_masks(
     device: torch.device,
     seeds: bool = False,
     first: int = 0,
+    law: str = "iid",
 ) -> Masks:
     """Draw the masks of all dropout calls; small ones are cached.
 
@@ -298,7 +297,7 @@ def draw_masks(
     for site in sites:
         small = n_draws * math.prod(site.mask_shape) <= _CACHED_SIZE
         draw = _cached_mask if small else draw_mask
-        masks[site.call] = draw(site, n_draws, seed, device, first)
+        masks[site.call] = draw(site, n_draws, seed, device, first, law)
     return masks
 
 

@@ -43,6 +43,7 @@ def one_by_one(
     seed: int,
     device: torch.device,
     seeds: bool = False,
+    law: str = "iid",
 ) -> Iterator[Tensor]:
     """Draw for each part of the input by itself.
 
@@ -62,6 +63,8 @@ def one_by_one(
         Where the module is.
     seeds : bool
         Whether to seed torch before each draw.
+    law : str
+        The law of the masks.
 
     Yields
     ------
@@ -70,10 +73,10 @@ def one_by_one(
     """
     before_each = draw_masks((), n_draws, seed, device, seeds)
     maps = not seeds and n_draws > 2 * _N_CHECKED
-    masks_of = lru_cache(maxsize=1)(partial(draw_masks, seed=seed, device=device))  # if alike
+    masks_of = lru_cache(maxsize=1)(partial(draw_masks, seed=seed, device=device, law=law))
 
     def passes(some: list[Any], t: int) -> list[_OwnPass]:
-        mask_of = cache(partial(_mask_of_draw, seed, device, t))
+        mask_of = cache(partial(_mask_of_draw, seed, device, law, t))
         return [_OwnPass(forward, part, mask_of, before_each, t) for part in some]
 
     for some in _batched(parts, _AT_ONCE):
@@ -93,8 +96,8 @@ def one_by_one(
             yield torch.stack([torch.cat(draw) for draw in outputs])
 
 
-def _mask_of_draw(seed: int, device: torch.device, t: int, site: DropoutSite) -> Mask:
-    return tuple(part[0] for part in draw_mask(site, 1, seed, device, first=t))
+def _mask_of_draw(seed: int, device: torch.device, law: str, t: int, site: DropoutSite) -> Mask:
+    return tuple(part[0] for part in draw_mask(site, 1, seed, device, t, law))
 
 
 def _batched(parts: Iterable[Any], size: int) -> Iterator[list]:  # itertools has it from 3.12 on
