@@ -14,8 +14,8 @@ Where to look:
 - ``acquisition``: which row to label or to try next
 
 The docstring of each package says what is behind it. A package imports another one by its door,
-``sk_mcdropout.sampling`` and not a file in it, and only downwards: displays and
-acquisition import metrics; estimators import predictive, which imports sampling and nn.
+``sk_mcdropout.sampling`` and not a file in it, and only downwards: displays and acquisition import
+metrics; estimators import predictive, which imports nn, which imports sampling.
 """
 
 from .estimators import (

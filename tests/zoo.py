@@ -13,6 +13,8 @@ from nets import Function
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from sk_mcdropout.nn import DropConnect, GaussianDropout
+
 __all__ = ["EACH", "FOLD", "N_ROWS", "WHOLE", "ZOO", "Entry", "entry"]
 
 N_ROWS = 5
@@ -106,6 +108,24 @@ def batch_norm(p):
     norm.running_mean.uniform_()
     norm.running_var.uniform_(0.5, 2.0)
     return nn.Sequential(nn.Linear(4, 8), norm, nn.ReLU(), nn.Dropout(p), nn.Linear(8, 2))
+
+
+@entry(table, EACH)
+def gaussian_dropout(p):
+    first = nn.Linear(4, 8), nn.ReLU(), GaussianDropout(p)
+    return nn.Sequential(*first, nn.Linear(8, 8), nn.Tanh(), GaussianDropout(p / 2))
+
+
+@entry(table, "vmap", masks_by_row=False)
+def weights_dropped(p):
+    last = DropConnect(nn.Linear(8, 2, bias=False), p / 2)
+    return nn.Sequential(DropConnect(nn.Linear(4, 8), p), nn.ReLU(), nn.Dropout(p), last)
+
+
+@entry(table, "vmap", masks_by_row=False)
+def weights_of_a_convolution_dropped(p):
+    layer = DropConnect(nn.Conv1d(2, 3, 2, padding=1, padding_mode="circular"), p)
+    return nn.Sequential(nn.Unflatten(1, (2, 2)), layer, nn.ReLU(), nn.Flatten(1))
 
 
 @entry(table, EACH)

@@ -4,6 +4,7 @@
 - `RobustScale` and `PeriodicEmbedding`: what it does to the columns of a table first
 - `StackedMLP`: such nets, trained as one; `StackedModules`: nets of any kind, by ``vmap``
 - `set_rates`: set the rate of all dropouts of a module
+- `GaussianDropout`: a dropout by normal factors; `DropConnect`: one of the weights of a layer
 - `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
   `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
   parameters that need no weight decay beside it
@@ -19,6 +20,8 @@ For the other packages:
 
 from ._compiled import uncompiled
 from ._concrete import ConcreteDropout, learned_rates, regularisation, regularised_parameters
+from ._drop_connect import DropConnect
+from ._gaussian import GaussianDropout
 from ._inputs import PeriodicEmbedding, RobustScale
 from ._losses import BetaNLLLoss, mean_and_log_variance, nll_scale
 from ._mlp import MLP, set_rates
@@ -30,6 +33,8 @@ __all__ = [
     "MLP",
     "BetaNLLLoss",
     "ConcreteDropout",
+    "DropConnect",
+    "GaussianDropout",
     "PeriodicEmbedding",
     "RobustScale",
     "StackedMLP",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ._concrete import ConcreteDropout
+from ._drop_connect import DropConnect
+from ._gaussian import GaussianDropout
 from ._inputs import PeriodicEmbedding, RobustScale
 
 __all__ = ["MLP", "set_rates"]
@@ -228,7 +230,8 @@ def set_rates(module: nn.Module, rate: float) -> None:
     Raises
     ------
     ValueError
-        If the module has none; at 0 or 1 for one with `ConcreteDropout`.
+        If the module has none; at 0 or 1 for one with `ConcreteDropout`, at 1 for one with
+        `GaussianDropout`.
 
     Examples
     --------
@@ -241,7 +244,7 @@ def set_rates(module: nn.Module, rate: float) -> None:
     """
     found = False
     for part in module.modules():
-        if isinstance(part, ConcreteDropout):
+        if isinstance(part, ConcreteDropout | DropConnect | GaussianDropout):
             part.set_rate(rate)
             found = True
         name = "p" if isinstance(part, _DROPOUTS) else "dropout"

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from ._functions import gaussian_dropout
 from ._uniforms import MASK_LAWS
 
 __all__ = [
@@ -53,6 +54,7 @@ KINDS: dict[Callable, str] = {
         *(torch.dropout, torch.dropout_, torch.feature_dropout, torch.feature_dropout_),
         *(torch.alpha_dropout, torch.alpha_dropout_),
         *(torch.feature_alpha_dropout, torch.feature_alpha_dropout_),
+        gaussian_dropout,
     )
 }
 
@@ -78,7 +80,7 @@ STAND_INS = {
 KINDS |= {function: name for name, function in STAND_INS.items()}
 
 # The others drop whole channels.
-_ELEMENTWISE = {"dropout", "alpha_dropout", *STAND_INS}
+_ELEMENTWISE = {"dropout", "alpha_dropout", "gaussian_dropout", *STAND_INS}
 
 # The number of axes at which a channel-wise dropout takes its input for one item
 # without a batch axis: the channels are then the first axis.
@@ -176,6 +178,9 @@ def draw_mask(
     uniform = MASK_LAWS[law](size, draws, seed, site.call).reshape(n_draws, *site.mask_shape)
     if site.kind in STAND_INS:
         return (_numbers(site, uniform).to(device),)
+    if site.kind == "gaussian_dropout":
+        factors = 1 + math.sqrt(site.p / (1 - site.p)) * _normal(uniform)
+        return (factors.to(getattr(torch, site.dtype)).to(device),)
     return _mask_of(torch.from_numpy(uniform >= site.p).to(device), site)
 
 
@@ -214,9 +219,14 @@ def _either(keep: Tensor, kept: float, dropped: float, dtype: torch.dtype) -> Te
 def _numbers(site: DropoutSite, uniform: np.ndarray) -> Tensor:
     """Return the numbers of a function that draws by hand."""
     numbers, dtype = torch.from_numpy(uniform), getattr(torch, site.dtype)
-    if site.kind in _NORMAL:  # each of 2**24 numbers in [0, 1) is the middle of what it stands for
-        return torch.special.ndtri(numbers.double() + 2**-25).to(dtype)
+    if site.kind in _NORMAL:
+        return _normal(uniform).to(dtype)
     return numbers.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps / 2)  # halves round up to 1
+
+
+def _normal(uniform: np.ndarray) -> Tensor:
+    """Return normal numbers: each of 2**24 in [0, 1) is the middle of what it stands for."""
+    return torch.special.ndtri(torch.from_numpy(uniform).double() + 2**-25)
 
 
 def extremes(mask: Mask) -> Mask:

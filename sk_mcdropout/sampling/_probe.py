@@ -58,7 +58,7 @@ class Probe:
 
 
 class Recorder:
-    """Write down the dropout calls of one forward pass, its answers and the widest activations."""
+    """Write down the dropout calls of one forward pass, its answers and the sizes of results."""
 
     def __init__(self, paths: dict[nn.Module, str]) -> None:
         self.paths = paths
@@ -67,23 +67,23 @@ class Recorder:
         self.answers: list[Answer] = []
         self.asks_later = False
         self.draws = False  # random numbers, in other ways than dropout
-        self.widest = {"before": 0, "masked": 0, "after": 0}
+        self.sizes: dict[str, list[int]] = {"before": [], "masked": [], "after": []}
 
     def on_dropout(self, func: Callable, x: Tensor, p: float) -> None:
         self.calls.append((self.path(), KINDS[func], p, dtype_name(x)))
         self.inputs.append((mask_shape(func, x), x.clone()))  # which may be written into later
-        if p > 0 and not self.widest["masked"]:
-            self.widest["masked"] = x.numel() * x.element_size()
+        if p > 0 and not self.sizes["masked"]:
+            self.sizes["masked"].append(x.numel() * x.element_size())
 
     def on_answer(self, func: Callable, result: Any) -> None:
         self.answers.append(answer_of(func, result))
-        self.asks_later |= self.widest["masked"] > 0
+        self.asks_later |= bool(self.sizes["masked"])
 
     def on_result(self, func: Callable, result: Any) -> None:
         self.draws |= is_random(func)
         if isinstance(result, Tensor):
-            when = "after" if self.widest["masked"] else "before"
-            self.widest[when] = max(self.widest[when], result.numel() * result.element_size())
+            when = "after" if self.sizes["masked"] else "before"
+            self.sizes[when].append(result.numel() * result.element_size())
 
     def path(self) -> str:
         """Name the innermost known module among those that are running."""
@@ -131,13 +131,23 @@ def probe(module: nn.Module, forward: Callable[[Any], Any], rows: Any) -> tuple[
     varies = seen is None or tied
     if varies:
         sites = _sites_of_one_row(paths, forward, rows)
-    before, masked, after = (size // 3 for size in more.widest.values())
+    before, masked, after = map(_widest_row, fewer.sizes.values(), more.sizes.values())
     written, asks = _versions(own) != versions, bool(more.answers)
     found = Probe(
         *(sites, before, masked, after, written),
         *(asks, more.asks_later, random, varies, tied),
     )
     return found, two, three
+
+
+def _widest_row(two: list[int], three: list[int]) -> int:
+    """Return the most bytes of a row among the results for two and for three rows.
+
+    What has no rows, as weights, is as large for both.
+    """
+    if len(two) != len(three):
+        return max(three, default=0) // 3
+    return max((more - fewer for fewer, more in zip(two, three, strict=True)), default=0)
 
 
 def _versions(rows: Any) -> list[int]:

@@ -121,6 +121,7 @@ def thinning_pays(sites: Sites, n_rows: int) -> bool:
         Whether the widths of dropouts that follow each other, with a layer between them, or
         those of channels, let it pay.
     """
+    sites = tuple(site for site in sites if site.kind != "gaussian_dropout")  # which drops nothing
     # What follows the last dropout is mostly a narrow output, for which it does not pay.
     pairs = any(_saves_units(*pair) for pair in itertools.pairwise(sites))
     channels = any(_saves_channels(site) for site in sites)
