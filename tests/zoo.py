@@ -13,7 +13,7 @@ from nets import Function
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from sk_mcdropout.nn import DropConnect, GaussianDropout
+from sk_mcdropout.nn import DropConnect, GaussianDropout, Masksembles
 
 __all__ = ["EACH", "FOLD", "N_ROWS", "WHOLE", "ZOO", "Entry", "entry"]
 
@@ -114,6 +114,12 @@ def batch_norm(p):
 def gaussian_dropout(p):
     first = nn.Linear(4, 8), nn.ReLU(), GaussianDropout(p)
     return nn.Sequential(*first, nn.Linear(8, 8), nn.Tanh(), GaussianDropout(p / 2))
+
+
+@entry(table, WHOLE, like_torch=False)
+def masks_in_turn(p):
+    drop = Masksembles(8, 3, scale=2.0 if p else 1.0)
+    return nn.Sequential(nn.Linear(4, 8), drop, nn.ReLU(), nn.Dropout(p), nn.Linear(8, 2))
 
 
 @entry(table, "vmap", masks_by_row=False)

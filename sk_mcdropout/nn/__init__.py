@@ -5,6 +5,7 @@
 - `StackedMLP`: such nets, trained as one; `StackedModules`: nets of any kind, by ``vmap``
 - `set_rates`: set the rate of all dropouts of a module
 - `GaussianDropout`: a dropout by normal factors; `DropConnect`: one of the weights of a layer
+- `Masksembles`: a dropout by a few masks that stay the same, an ensemble in one net
 - `ConcreteDropout`: a dropout that learns its rate; `learned_rates` reads the rates of a module,
   `regularisation` is what is added to the loss for them, and `regularised_parameters` lists the
   parameters that need no weight decay beside it
@@ -24,6 +25,7 @@ from ._drop_connect import DropConnect
 from ._gaussian import GaussianDropout
 from ._inputs import PeriodicEmbedding, RobustScale
 from ._losses import BetaNLLLoss, mean_and_log_variance, nll_scale
+from ._masksembles import Masksembles
 from ._mlp import MLP, set_rates
 from ._stacked import StackedNets
 from ._stacked_mlp import StackedMLP
@@ -35,6 +37,7 @@ __all__ = [
     "ConcreteDropout",
     "DropConnect",
     "GaussianDropout",
+    "Masksembles",
     "PeriodicEmbedding",
     "RobustScale",
     "StackedMLP",

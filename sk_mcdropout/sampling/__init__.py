@@ -11,7 +11,7 @@ For users of plain torch:
 
 For the other packages:
 
-- `gaussian_dropout`: a dropout function that torch does not have
+- `gaussian_dropout`, `masked_in_turn`: dropout functions that torch does not have
 - `AnyDraws`: what all kinds of draws have in common
 - `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
 - `forked_generators`: the global random generators, seeded for a while
@@ -28,7 +28,7 @@ For the other packages:
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated
-from ._functions import gaussian_dropout
+from ._functions import gaussian_dropout, masked_in_turn
 from ._memory import Plans
 from ._modes import tidy_modes
 from ._numbers import register_dropout
@@ -59,6 +59,7 @@ __all__ = [
     "forked_generators",
     "gaussian_dropout",
     "is_evaluated",
+    "masked_in_turn",
     "mean_and_std",
     "mean_and_std_over_draws",
     "mean_over_draws",

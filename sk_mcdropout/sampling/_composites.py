@@ -1,6 +1,6 @@
-"""Dropout inside bigger torch functions: attention and recurrent nets.
+"""Dropout inside bigger functions: attention, recurrent nets, and masks that are taken in turn.
 
-Torch runs these functions whole, with their dropout out of reach. Here each of them is run in
+Torch runs the first two whole, with their dropout out of reach. Here each of them is run in
 steps, with the dropout as a call of its own, and only where its rate is above 0.
 """
 
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._functions import masked_in_turn, number_of_draw
 from ._modes import Mode, tidy_modes
 
 __all__ = ["COMPOSITES", "one_mask_for_all_steps", "rate_of"]
@@ -117,10 +118,18 @@ def _between_layers(dropout: Dropout, x: Tensor, p: float, sizes: Tensor | None 
     return padded.flatten(0, 1).index_select(0, places)
 
 
+def _in_turn(dropout: Dropout, inside: Any, x: Tensor, masks: Tensor, p: float) -> Tensor:
+    """Give each row the mask of its draw, whose number is the result of a dropout."""
+    numbers = dropout(number_of_draw, torch.ones(len(x), 1, device=x.device), p)
+    own = masks[numbers[:, 0].long() % len(masks)]
+    return x * own.unflatten(1, (len(masks[0]), *[1] * (x.ndim - 2)))
+
+
 _RECURRENT = {f: _recurrent(f) for f in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)}
 COMPOSITES: dict[Callable, Callable] = {
     F.multi_head_attention_forward: _multi_head_attention,
     F.scaled_dot_product_attention: _scaled_dot_product_attention,
+    masked_in_turn: _in_turn,
     **_RECURRENT,
 }
 
@@ -188,6 +197,8 @@ def rate_of(func: Callable, args: tuple, kwargs: dict) -> float:
         return kwargs.get("dropout_p", args[10] if len(args) > 10 else 0.0)
     if func is F.scaled_dot_product_attention:
         return kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
+    if func is masked_in_turn:
+        return args[2]
     # (x, hidden, weights, has_biases, n_layers, p, ...), with the sizes of packed ones after x.
     packed = _is_packed(args[1:])
     n_layers, p = args[4 + packed], args[5 + packed]

@@ -111,7 +111,7 @@ class _Defer(Mode):
         if func in KINDS:
             return self._dropout(func, *args, **kwargs)
         if func in COMPOSITES and rate_of(func, args, kwargs) > 0:
-            raise NotImplementedError("dropout inside of attention or a recurrent net")
+            raise NotImplementedError("dropout inside of attention, a recurrent net or the like")
         first = args[0] if args else None
         if isinstance(first, _StandIn):
             if func in _METADATA and first.computed is None:

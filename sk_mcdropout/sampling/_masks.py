@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from ._functions import gaussian_dropout
+from ._functions import gaussian_dropout, number_of_draw
 from ._uniforms import MASK_LAWS
 
 __all__ = [
@@ -54,7 +54,7 @@ KINDS: dict[Callable, str] = {
         *(torch.dropout, torch.dropout_, torch.feature_dropout, torch.feature_dropout_),
         *(torch.alpha_dropout, torch.alpha_dropout_),
         *(torch.feature_alpha_dropout, torch.feature_alpha_dropout_),
-        gaussian_dropout,
+        *(gaussian_dropout, number_of_draw),
     )
 }
 
@@ -80,7 +80,7 @@ STAND_INS = {
 KINDS |= {function: name for name, function in STAND_INS.items()}
 
 # The others drop whole channels.
-_ELEMENTWISE = {"dropout", "alpha_dropout", "gaussian_dropout", *STAND_INS}
+_ELEMENTWISE = {"dropout", "alpha_dropout", "gaussian_dropout", "number_of_draw", *STAND_INS}
 
 # The number of axes at which a channel-wise dropout takes its input for one item
 # without a batch axis: the channels are then the first axis.
@@ -174,6 +174,8 @@ def draw_mask(
     tuple of Tensor, each of shape (n_draws, *site.mask_shape)
         ``(scale,)``, or ``(scale, shift)`` for alpha dropout.
     """
+    if site.kind == "number_of_draw":
+        return (_numbers_of_draws(site, torch.arange(first, first + n_draws), device),)
     size, draws = math.prod(site.mask_shape), range(first, first + n_draws)
     uniform = MASK_LAWS[law](size, draws, seed, site.call).reshape(n_draws, *site.mask_shape)
     if site.kind in STAND_INS:
@@ -190,12 +192,19 @@ def unlike_masks(site: DropoutSite, device: torch.device) -> Mask:
     Draws that are alike, with another one between, cannot be kept apart by luck, as in a sort of
     all their rows.
     """
+    if site.kind == "number_of_draw":
+        return (_numbers_of_draws(site, torch.tensor([0, 1, 0]), device),)
     half = np.asarray(np.random.default_rng(site.call).random(site.mask_shape) < 0.5)
     keep = np.stack([half, ~half, half])
     if site.kind in STAND_INS:
         return (_numbers(site, np.where(keep, 0, 1 - 2**-24).astype(np.float32)).to(device),)
     site = replace(site, p=0.5) if site.p < 1 else site
     return _mask_of(torch.from_numpy(keep).to(device), site)
+
+
+def _numbers_of_draws(site: DropoutSite, draws: Tensor, device: torch.device) -> Tensor:
+    numbers = draws.to(device, getattr(torch, site.dtype)).view(-1, *[1] * len(site.mask_shape))
+    return numbers.expand(-1, *site.mask_shape)
 
 
 def _mask_of(keep: Tensor, site: DropoutSite) -> Mask:

@@ -73,7 +73,7 @@ def test_the_sites_print_as_a_table():
     table = str(dropout_sites(attention, torch.randn(5, 6, 4)))
     assert "self_attn  dropout  0.25  (1, 2, 6, 6)  yes" in table
     assert table.splitlines()[5] == "strategy: vmap"
-    assert "not weights: dropout inside of attention or a recurrent net" in table
+    assert "not weights: dropout inside of attention, a recurrent net or the like" in table
 
 
 def test_the_sites_of_a_net_without_dropout_say_so():
