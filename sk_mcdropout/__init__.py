@@ -8,7 +8,8 @@ Where to look:
 - ``predictive``: `PredictiveDistribution`, what draws say about y; likelihoods, calibrations
 - ``sampling``: `sample`, `mean_and_std` and `dropout_sites` for any torch module; how dropout
   calls are caught, given their masks and carried out in bounded memory
-- ``nn``: `MLP`, the default net, `ConcreteDropout`, which learns its rate, and `BetaNLLLoss`
+- ``nn``: `MLP`, the default net, `ConcreteDropout`, which learns its rate, `BetaNLLLoss`, and
+  `add_dropout` for nets that have none
 - ``metrics``: scores of predictions with an uncertainty, and scorers for searches
 - ``displays``: pictures of them
 - ``acquisition``: which row to label or to try next
@@ -24,7 +25,7 @@ from .estimators import (
     MCDropoutRegressor,
     MCDropoutRegressorCV,
 )
-from .nn import MLP, BetaNLLLoss, ConcreteDropout
+from .nn import MLP, BetaNLLLoss, ConcreteDropout, add_dropout
 from .predictive import PredictiveDistribution
 from .sampling import dropout_sites, mean_and_std, register_dropout, sample
 
@@ -38,6 +39,7 @@ __all__ = [
     "MCDropoutRegressor",
     "MCDropoutRegressorCV",
     "PredictiveDistribution",
+    "add_dropout",
     "dropout_sites",
     "mean_and_std",
     "register_dropout",

@@ -3,6 +3,7 @@
 - `MLP`: the default net, fully connected with a dropout after each hidden layer
 - `RobustScale` and `PeriodicEmbedding`: what it does to the columns of a table first
 - `StackedMLP`: such nets, trained as one; `StackedModules`: nets of any kind, by ``vmap``
+- `add_dropout`: a copy of a net, with dropout after each part of some classes
 - `set_rates`: set the rate of all dropouts of a module
 - `GaussianDropout`: a dropout by normal factors; `DropConnect`: one of the weights of a layer
 - `Masksembles`: a dropout by a few masks that stay the same, an ensemble in one net
@@ -19,6 +20,7 @@ For the other packages:
 - `StackedNets`: what both kinds of stacks have in common
 """
 
+from ._added import add_dropout
 from ._compiled import uncompiled
 from ._concrete import ConcreteDropout, learned_rates, regularisation, regularised_parameters
 from ._drop_connect import DropConnect
@@ -43,6 +45,7 @@ __all__ = [
     "StackedMLP",
     "StackedModules",
     "StackedNets",
+    "add_dropout",
     "learned_rates",
     "mean_and_log_variance",
     "nll_scale",
