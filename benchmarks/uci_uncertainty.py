@@ -28,7 +28,7 @@ COVERAGE = 0.9
 LOW, HIGH = 0.87, 0.93
 TEST_ROWS = 600
 CALIBRATIONS = {None: ("std", "conformal")}
-MORE_CALIBRATIONS = ("std", "isotonic", "conformal")
+MORE_CALIBRATIONS = ("std", "parts", "isotonic", "conformal")
 GP_ROWS = 1000
 METRICS = ("rmse", "nll", "crps", "coverage", "width")
 COLUMNS = ("model", "calibration", "RMSE", "NLL", "CRPS", "90 % coverage", "width")
@@ -70,7 +70,7 @@ def net_scores(net, X, y):
     kept = getattr(net, "calibration_", None)
     method = kept.method if kept is not None else None
     nll = crps = None
-    if method in (None, "std"):
+    if method in (None, "std", "parts"):
         distribution = "normal" if net.noise is None else "mixture"
         nll = -net.log_prob(X, y, distribution).mean()
         crps = crps_draws(y, net.sample_y(X, 400).T)

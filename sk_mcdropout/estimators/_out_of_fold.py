@@ -155,7 +155,7 @@ def calibration_from(
 
     Parameters
     ----------
-    method : {"std", "isotonic", "conformal"}
+    method : {"std", "parts", "isotonic", "conformal"}
         The kind of calibration.
     draws : sequence of PooledDraws
         The draws for the rows of each fold.
@@ -166,7 +166,7 @@ def calibration_from(
 
     Returns
     -------
-    StdCalibration, IsotonicCalibration or CrossConformalCalibration
+    StdCalibration, PartsCalibration, IsotonicCalibration or CrossConformalCalibration
         The calibration.
     """
     if method == "conformal":

@@ -413,9 +413,11 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             Inputs held out of training.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Their targets.
-        method : {"std", "isotonic", "conformal"}, default="std"
+        method : {"std", "parts", "isotonic", "conformal"}, default="std"
             ``"std"`` multiplies the deviations from the mean by one factor for each target, the
             likeliest one for normal errors; everything that is predicted but the mean changes.
+            ``"parts"`` does so with two factors, one for the spread of the draws and one for the
+            noise, as far as the rows tell them apart (see `PartsCalibration`).
             ``"isotonic"`` maps the predicted probabilities to those observed (Kuleshov et al.,
             2018, "Accurate uncertainties for deep learning using calibrated regression").
             ``"conformal"`` places quantiles and intervals by the held-out errors in units of the
@@ -434,7 +436,8 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         Raises
         ------
         ValueError
-            If a predicted standard deviation is 0; for ``"isotonic"``, without noise.
+            If a predicted standard deviation is 0; for ``"isotonic"``, without noise; for
+            ``"parts"``, without noise or without dropout.
         """
         check_params({"method": [StrOptions(set(CALIBRATIONS))]}, {"method": method}, "calibrate")
         X, likelihood = self._check_inputs(X), self._likelihood()

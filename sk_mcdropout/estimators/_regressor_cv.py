@@ -69,7 +69,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
     noise : float, {"estimate", "heteroscedastic"} or None, default='heteroscedastic'
         The noise, as for `MCDropoutRegressor`. ``"estimate"`` finds the one under which the
         held-out rows are likeliest.
-    calibration : {"std", "isotonic", "conformal"} or None, default=None
+    calibration : {"std", "parts", "isotonic", "conformal"} or None, default=None
         How the predictive distribution is recalibrated on the held-out rows; see
         `MCDropoutRegressor.calibrate`. ``"conformal"`` is CV+ [2]_: an interval of coverage c
         holds new rows like these with a probability of at least about ``2 c - 1``, and for nets

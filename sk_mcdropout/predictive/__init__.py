@@ -5,8 +5,9 @@
 - `CategoricalDistribution`: that of classes, with `ClassUncertainty`
 - `GaussianLikelihood`: from outputs of the net to means and noise in the units of y;
   `CategoricalLikelihood`: to probabilities
-- `Uncalibrated`, `StdCalibration`, `IsotonicCalibration`, `ConformalCalibration`: how the
-  distribution is recalibrated on held-out rows; `CALIBRATIONS` has the last three by their names
+- `Uncalibrated`, `StdCalibration`, `PartsCalibration`, `IsotonicCalibration`,
+  `ConformalCalibration`: how the distribution is recalibrated on held-out rows; `CALIBRATIONS` has
+  the last four by their names
 - `CrossFittedDistribution` and `CrossConformalCalibration`: for nets trained without a fold each
 - `likeliest_noise`, `likeliest_temperature`: those under which held-out rows are likeliest
 
@@ -19,6 +20,7 @@ from ._calibration import (
     CALIBRATIONS,
     ConformalCalibration,
     IsotonicCalibration,
+    PartsCalibration,
     StdCalibration,
     Uncalibrated,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "GaussianLikelihood",
     "GivenOutputs",
     "IsotonicCalibration",
+    "PartsCalibration",
     "PredictiveDistribution",
     "StdCalibration",
     "Uncalibrated",

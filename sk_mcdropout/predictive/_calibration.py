@@ -4,12 +4,14 @@ Each method is a class of one interface, that of `Uncalibrated`, and calibrates 
 one. A weight of 2 counts as two rows.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from ._values import in_shape, numbers_of
 
@@ -17,6 +19,7 @@ __all__ = [
     "CALIBRATIONS",
     "ConformalCalibration",
     "IsotonicCalibration",
+    "PartsCalibration",
     "StdCalibration",
     "Uncalibrated",
     "check_reach",
@@ -25,11 +28,17 @@ __all__ = [
 ]
 
 
+_LARGEST_RATIO = 100.0  # of the factors of the two parts, in the search
+
+
 class Predictive(Protocol):
     """The methods of a predictive distribution that a calibration calls."""
 
     def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation, of shape (n_samples, [n_targets])."""
+
+    def decompose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean, epistemic and aleatoric std, of shape (n_samples, [n_targets])."""
 
     def mixture_quantiles(self, levels: np.ndarray) -> np.ndarray:
         """Return the quantiles of the mixture, of shape (n_samples, [n_targets,] n_levels)."""
@@ -44,17 +53,17 @@ class Uncalibrated:
     Examples
     --------
     >>> from sk_mcdropout.predictive import Uncalibrated
-    >>> Uncalibrated().factor
-    array(1.)
+    >>> Uncalibrated().factors
+    array([1., 1.])
     """
 
     method: ClassVar[str] = "none"
     has_density: ClassVar[bool] = True
 
     @property
-    def factor(self) -> np.ndarray:
-        """Factor of the standard deviations, of shape () or (n_targets,)."""
-        return np.ones(())
+    def factors(self) -> np.ndarray:
+        """Factors of the epistemic and the aleatoric std, of shape (2,) or (2, n_targets)."""
+        return np.ones(2)
 
     def quantiles(self, predictive: Predictive, levels: np.ndarray) -> np.ndarray:
         """Return quantiles, of shape (n_samples, [n_targets,] n_levels)."""
@@ -77,8 +86,8 @@ class _Fitted(Uncalibrated):
 
     Parameters
     ----------
-    values : ndarray of shape (), (n_targets,), (n_samples,) or (n_samples, n_targets)
-        What was learned: a factor, or numbers sorted for each target.
+    values : ndarray
+        What was learned: one factor or two, or numbers sorted for each target.
     weights : ndarray of the same shape, optional
         Their weights.
     """
@@ -119,6 +128,11 @@ class StdCalibration(_Fitted):
         """Factor of the standard deviations, of shape () or (n_targets,)."""
         return self.values
 
+    @property
+    def factors(self) -> np.ndarray:
+        """That factor twice, of shape (2,) or (2, n_targets)."""
+        return np.stack([self.values, self.values])
+
     @classmethod
     def fit(cls, predictive: Predictive, y: Any, sample_weight: np.ndarray | None = None) -> Self:
         """Learn the factor under which normal errors are likeliest.
@@ -144,6 +158,85 @@ class StdCalibration(_Fitted):
         """
         squares = _scores(predictive, y) ** 2
         return cls(np.asarray(np.sqrt(np.average(squares, axis=0, weights=sample_weight))))
+
+
+class PartsCalibration(_Fitted):
+    """Recalibration by two factors for each target: of the epistemic and of the aleatoric std.
+
+    The draws are stretched about their mean by the first and the noise by the second, so that the
+    variance of new y is the sum of both parts, each times the square of its factor.
+
+    Two factors are the idea of Azizi, Bodik, Heiss & Yu (2025), "CLEAR: calibrated learning for
+    epistemic and aleatoric risk". There, widths of intervals of one coverage add up; the ratio of
+    the factors has the least quantile loss, and their size is conformal. Here variances add up,
+    and both factors are the likeliest for normal errors under a weak prior, so that all that is
+    predicted has them, and no coverage is guaranteed.
+
+    Parameters
+    ----------
+    values : ndarray of shape (2,) or (2, n_targets)
+        The factors.
+    weights : ndarray of the same shape, optional
+        Not used.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sk_mcdropout import MCDropoutRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = MCDropoutRegressor(noise=50.0, max_epochs=10, random_state=0).fit(X[:300], y[:300])
+    >>> net.calibrate(X[300:], y[300:], method="parts").calibration_.factors.shape
+    (2,)
+    """
+
+    method = "parts"
+
+    @property
+    def factors(self) -> np.ndarray:
+        """Factors of the epistemic and the aleatoric std, of shape (2,) or (2, n_targets)."""
+        return self.values
+
+    @classmethod
+    def fit(cls, predictive: Predictive, y: Any, sample_weight: np.ndarray | None = None) -> Self:
+        """Learn the two factors under which normal errors are likeliest.
+
+        Few rows tell the ratio of the two badly, and rows none at all where one part is a constant
+        multiple of the other. So it has a prior: its natural logarithm is standard normal, which
+        weighs little beside many rows, and leaves one factor, that of `StdCalibration`, where
+        there is nothing to tell.
+
+        Parameters
+        ----------
+        predictive : PredictiveDistribution
+            The uncalibrated distribution of the held-out rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        sample_weight : ndarray of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        PartsCalibration
+            The calibration.
+
+        Raises
+        ------
+        ValueError
+            If a predicted standard deviation is 0, or one of its parts in all rows.
+        """
+        mean, epistemic, aleatoric = predictive.decompose()
+        errors = _errors(y, mean, np.hypot(epistemic, aleatoric))
+        for name, part in (("epistemic", epistemic), ("aleatoric", aleatoric)):
+            if not part.any(axis=0).all():
+                raise ValueError(
+                    "both parts of the standard deviation must be above 0 for the method 'parts'. "
+                    f"Got an {name} part of 0. Give `noise` and a dropout rate above 0, or use "
+                    "the method 'std'."
+                )
+        columns = zip(columns_of(errors), columns_of(epistemic), columns_of(aleatoric), strict=True)
+        each = [_likeliest_factors(*column, sample_weight) for column in columns]
+        factors = np.stack(each, axis=-1)
+        return cls(factors.reshape(2, *mean.shape[1:]))
 
 
 class IsotonicCalibration(_Fitted):
@@ -296,20 +389,57 @@ def check_reach(asked: np.ndarray, beyond: np.ndarray, n_rows: float, remedy: st
 
 
 CALIBRATIONS: dict[str, type[_Fitted]] = {
-    kind.method: kind for kind in (StdCalibration, IsotonicCalibration, ConformalCalibration)
+    kind.method: kind
+    for kind in (StdCalibration, PartsCalibration, IsotonicCalibration, ConformalCalibration)
 }
 
 
 def _scores(predictive: Predictive, y: Any) -> np.ndarray:
     """Return the errors in units of the standard deviation."""
     mean, std = predictive.mean_and_std()
+    return _errors(y, mean, std) / std
+
+
+def _errors(y: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return the errors of predictions whose standard deviations are above 0."""
     if not (std > 0).all():
         raise ValueError(
             "the predicted standard deviations must be above 0 to be calibrated. Got "
             f"{np.count_nonzero(std <= 0)} of {std.size} that are 0. Raise the dropout rate, or "
             "give `noise`."
         )
-    return (in_shape(numbers_of(y), mean.shape) - mean) / std
+    return in_shape(numbers_of(y), mean.shape) - mean
+
+
+def _likeliest_factors(
+    errors: np.ndarray,
+    epistemic: np.ndarray,
+    aleatoric: np.ndarray,
+    sample_weight: np.ndarray | None,
+) -> np.ndarray:
+    """Return the factors of the two parts of the standard deviation, for one target.
+
+    For a given ratio of the two the likeliest size has a closed form, that of `StdCalibration`, so
+    that only the ratio is searched: on a grid, then between its points.
+    """
+    weights = np.ones_like(errors) if sample_weight is None else sample_weight
+
+    def with_size(log_ratio: float) -> tuple[np.ndarray, np.ndarray]:
+        std = np.hypot(np.exp(log_ratio) * epistemic, aleatoric)
+        return std, np.sqrt(np.average((errors / std) ** 2, weights=weights))
+
+    def loss(log_ratio: float) -> float:
+        std, size = with_size(log_ratio)
+        return (weights * np.log(size * std)).sum() + 0.5 * log_ratio**2
+
+    log_ratio, most = 0.0, math.log(_LARGEST_RATIO)
+    if errors.any():  # without an error, any ratio is infinitely likely
+        grid, step = np.linspace(-most, most, 15, retstep=True)
+        best = min(grid, key=loss)
+        bounds = best - step, best + step
+        found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+        log_ratio = found.x
+    return with_size(log_ratio)[1] * np.array([math.exp(log_ratio), 1.0])
 
 
 def _sorted(

@@ -76,7 +76,7 @@ class PredictiveDistribution:
         The draws of the net, or of several nets.
     likelihood : GaussianLikelihood
         What the outputs of the net mean, in the units of y.
-    calibration : Uncalibrated, StdCalibration, IsotonicCalibration or ConformalCalibration
+    calibration : Uncalibrated or one of its subclasses, such as StdCalibration
         How the distribution is recalibrated.
 
     References
@@ -420,17 +420,17 @@ class PredictiveDistribution:
     def _mixture(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and noise of all draws, stretched about their mean by the calibration."""
         means, stds = self._likelihood.means(outputs), self._likelihood.stds(outputs)
-        factor = self._calibration.factor
-        if (factor == 1).all():
+        factors = self._calibration.factors
+        if (factors == 1).all():
             return means, stds
-        by = torch.from_numpy(factor).to(means)
-        return torch.lerp(mean_over_draws(means), means, by), stds * by
+        epistemic, aleatoric = torch.from_numpy(factors).to(means)
+        return torch.lerp(mean_over_draws(means), means, epistemic), stds * aleatoric
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self._check_spread()
         summary = self._draws.reduce(lambda outputs, rows: self._likelihood.summarise(outputs))
         mean, *stds = self._likelihood.in_units(*summary)
-        epistemic, aleatoric = (std * self._calibration.factor for std in stds)
+        epistemic, aleatoric = map(np.multiply, stds, self._calibration.factors)
         return mean, epistemic, aleatoric
 
     def _sampled(self, size: Any, seed: int, noise: bool = False) -> tuple[Tensor, ...]:
@@ -447,11 +447,12 @@ class PredictiveDistribution:
             return means.cpu(), *stds
 
         means, *stds = draws.reduce(means_and_noise, axis=1)
-        factor = self._calibration.factor
-        if (factor == 1).all():
+        factors = self._calibration.factors
+        if (factors == 1).all():
             return means, *stds
-        by = torch.from_numpy(factor)
-        return torch.lerp(torch.from_numpy(self.mean()), means, by), *(std * by for std in stds)
+        epistemic, aleatoric = torch.from_numpy(factors)
+        about = torch.from_numpy(self.mean())
+        return torch.lerp(about, means, epistemic), *(std * aleatoric for std in stds)
 
     def _of_values(self, y: Any, function: Callable[..., Tensor]) -> np.ndarray:
         """Compute a function of a value for each row and of the mixture at this row."""

@@ -322,7 +322,7 @@ def test_the_coverage_of_a_net_is_that_of_its_intervals(method):
     np.testing.assert_array_equal(display.observed, expected)
 
 
-@pytest.mark.parametrize("method", [None, "std", "isotonic", "conformal"])
+@pytest.mark.parametrize("method", [None, "std", "parts", "isotonic", "conformal"])
 @pytest.mark.parametrize("y", [Y, TWO], ids=["one target", "two targets"])
 def test_a_net_is_asked_once_for_all_levels(method, y, monkeypatch):
     net = small_net(noise=0.5).fit(X, y)

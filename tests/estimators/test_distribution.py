@@ -109,7 +109,7 @@ def test_without_noise_quantiles_are_those_of_the_draws(net, X):
     assert_allclose(net.predict_quantiles(X, [0.2, 0.7]), np.moveaxis(expected, 0, -1))
 
 
-@pytest.mark.parametrize("method", [None, "std", "isotonic", "conformal"])
+@pytest.mark.parametrize("method", [None, "std", "parts", "isotonic", "conformal"])
 def test_a_row_is_answered_by_itself(net, X, y, method):
     if method:
         net.calibrate(X, y, method)
@@ -156,7 +156,27 @@ def test_the_factor_is_that_of_the_errors_in_units_of_the_std(net, X, y):
     assert_allclose(net.calibrate(X, y).calibration_.factor, factor)
 
 
-@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+def test_two_factors_are_the_likeliest_for_the_parts_that_are_predicted(net, X, y):
+    parts = net.predict_decomposed(X)[1:]
+    one = net.calibrate(X, y, "std").log_prob(X, y, "normal").mean()
+    factors = net.calibrate(X, y, "parts").calibration_.factors
+    for after, before, factor in zip(net.predict_decomposed(X)[1:], parts, factors, strict=True):
+        assert_allclose(after, factor * before)
+    assert net.log_prob(X, y, "normal").mean() > one
+
+
+def test_two_factors_need_two_parts(net, X, y):
+    with pytest.raises(ValueError, match="Got an aleatoric part of 0"):
+        net.set_params(noise=None).calibrate(X, y, "parts")
+    still = small_net(module__dropout=0.0).fit(X, y)
+    with (
+        pytest.warns(UserWarning, match="must have a dropout with a rate above 0"),
+        pytest.raises(ValueError, match="Got an epistemic part of 0"),
+    ):
+        still.calibrate(X, y, "parts")
+
+
+@pytest.mark.parametrize("method", ["std", "parts", "isotonic", "conformal"])
 def test_new_rows_are_covered_within_the_binomial_bound_of_200_calibrations(method):
     rng = np.random.default_rng(0)
 
@@ -164,7 +184,9 @@ def test_new_rows_are_covered_within_the_binomial_bound_of_200_calibrations(meth
         X = rng.normal(size=(n_samples, 2))
         return X, X[:, 0] + rng.normal(scale=1.5, size=n_samples)
 
-    net = small_net(n_draws=10).fit(*some(100))  # which believes in a noise of 0.5
+    net = small_net(n_draws=10, module__dropout=0.2).fit(
+        *some(100)
+    )  # which believes in a noise of 0.5
     inside = 0
     for _ in range(200):
         X, y = some(61)
@@ -173,7 +195,7 @@ def test_new_rows_are_covered_within_the_binomial_bound_of_200_calibrations(meth
     assert binom.ppf(0.0005, 200, 0.9) <= inside <= binom.ppf(0.9995, 200, 0.9)
 
 
-@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+@pytest.mark.parametrize("method", ["std", "parts", "isotonic", "conformal"])
 def test_a_second_calibration_starts_anew(net, X, y, method):
     first = net.calibrate(X, y, method).calibration_.values
     for between in ("std", method):
@@ -203,7 +225,7 @@ def test_conformal_intervals_are_the_same_deviations_to_both_sides(net, X, y):
     assert_allclose(high, mean + reach * std)
 
 
-@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+@pytest.mark.parametrize("method", ["std", "parts", "isotonic", "conformal"])
 def test_a_calibration_is_kept_in_files_and_cleared_by_training(net, X, y, method, tmp_path):
     expected = net.calibrate(X, y, method).predict_interval(X)
     assert_array_equal(pickle.loads(pickle.dumps(net)).predict_interval(X), expected)
@@ -230,7 +252,7 @@ def test_levels_out_of_bounds_are_refused(net, X, levels):
 
 
 def test_several_coverages_are_those_one_by_one(net, X, y):
-    for method in ("none", "std", "isotonic", "conformal"):
+    for method in ("none", "std", "parts", "isotonic", "conformal"):
         if method != "none":
             net.calibrate(X, y, method)
         together = net.predict_interval(X, [0.5, 0.8])

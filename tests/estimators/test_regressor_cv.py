@@ -370,7 +370,7 @@ def test_more_members(X, y):
 def test_several_targets(X, y):
     Y = np.column_stack([y, -1000 * y])
     for noise in ("estimate", "heteroscedastic"):
-        for calibration in (None, "std", "isotonic", "conformal"):
+        for calibration in (None, "std", "parts", "isotonic", "conformal"):
             model = make_model(noise=noise, calibration=calibration).fit(X, Y)
             mean, std = model.predict(X, return_std=True)
             assert mean.shape == std.shape == model.oof_prediction_.shape == (90, 2)

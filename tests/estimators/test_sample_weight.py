@@ -482,7 +482,7 @@ def noisy():
     return small_net(noise=0.5).fit(X, Y)
 
 
-@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+@pytest.mark.parametrize("method", ["std", "parts", "isotonic", "conformal"])
 def test_a_row_of_weight_2_calibrates_as_two_rows(noisy, method):
     def intervals(*args, **kwargs):
         net = copy(noisy)

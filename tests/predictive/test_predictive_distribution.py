@@ -8,7 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 
 from sk_mcdropout import PredictiveDistribution, sample
-from sk_mcdropout.predictive import CALIBRATIONS, GaussianLikelihood, StdCalibration
+from sk_mcdropout.predictive import (
+    CALIBRATIONS,
+    GaussianLikelihood,
+    PartsCalibration,
+    StdCalibration,
+)
 from sk_mcdropout.sampling import Draws
 
 N_DRAWS = 30
@@ -167,6 +172,54 @@ def test_a_factor_stretches_everything_about_the_mean(net, kind):
     assert_allclose(wide.cdf(mean + factor), plain.cdf(mean + 1))
 
 
+@pytest.fixture(params=["one", "each target"])
+def factors(request, kind):
+    each = request.param == "each target" and kind != "by row"
+    return np.array([[3.0, 2.0], [0.5, 0.25]]) if each else np.array([3.0, 0.5])
+
+
+def test_two_factors_stretch_the_draws_and_the_noise(net, kind, components, factors):
+    means, stds = components
+    mean = means.mean(0)
+    means, stds = mean + factors[0] * (means - mean), stds * factors[1]
+    both = make(net, kind, PartsCalibration(factors))
+    epistemic, aleatoric = means.std(0, ddof=1), np.sqrt((stds**2).mean(0))
+    assert_allclose(both.mean(), mean)
+    assert_allclose(both.epistemic_std(), epistemic)
+    assert_allclose(both.aleatoric_std(), aleatoric, atol=1e-12)
+    assert_allclose(both.var(), epistemic**2 + aleatoric**2)
+    assert_allclose(np.einsum("ii...->i...", both.cov()), both.var())
+    assert_allclose(both.functions(), means)
+    y = mean + 0.2
+    if kind == "none":
+        assert_allclose(both.cdf(y), (means <= y).mean(0))
+        assert_allclose(both.ppf(0.7), np.quantile(means, 0.7, axis=0))
+        return
+    assert_allclose(both.cdf(y), norm.cdf(y, means, stds).mean(0))
+    each = norm.pdf(y, means, stds).reshape(N_DRAWS, 7, -1).prod(axis=2)
+    assert_allclose(both.logpdf(y), np.log(each.mean(0)))
+    lower, upper = both.interval(0.8)
+    assert_allclose(both.cdf(lower), np.full(y.shape, 0.1))
+    assert_allclose(both.cdf(upper), np.full(y.shape, 0.9))
+
+
+def test_two_factors_stretch_the_noise_of_observations_by_the_second(net, kind, factors):
+    plain, both = make(net, kind), make(net, kind, PartsCalibration(factors))
+    functions, mean = plain.functions(), plain.mean()
+    noise = plain.rvs(N_DRAWS) - functions
+    expected = mean + factors[0] * (functions - mean) + factors[1] * noise
+    assert_allclose(both.rvs(N_DRAWS), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_two_equal_factors_are_that_of_the_std(net, kind, factor):
+    both = make(net, kind, PartsCalibration(np.full(2, factor)))
+    one = make(net, kind, StdCalibration(np.array(factor)) if factor != 1 else None)
+    for method in ("mean", "std", "cov", "functions", "rvs", "aleatoric_std", "interval"):
+        assert_array_equal(getattr(both, method)(), getattr(one, method)())
+    assert_array_equal(both.cdf(9.5), one.cdf(9.5))
+
+
 @pytest.mark.parametrize("method", CALIBRATIONS)
 def test_each_calibration_fits_a_net_without_an_estimator(net, method):
     plain = make(net, "constant")
@@ -175,7 +228,7 @@ def test_each_calibration_fits_a_net_without_an_estimator(net, method):
     recalibrated = make(net, "constant", fitted)
     lower, upper = recalibrated.interval(0.5)
     assert (lower < upper).all()
-    if method != "std":
+    if method not in ("std", "parts"):
         with pytest.raises(ValueError, match=f"Got {method!r}. Call `calibrate` with"):
             recalibrated.logpdf(y)
 
@@ -210,7 +263,9 @@ def test_no_question_keeps_the_draws_of_all_rows(net):
 
     rows = X.repeat(100, 1)
     draws = Watched(net, lambda: [rows], n_draws=50, batch_size=10)
-    distribution = PredictiveDistribution(draws, GaussianLikelihood(noise_std=np.array(0.3)))
+    likelihood = GaussianLikelihood(noise_std=np.array(0.3))
+    calibration = PartsCalibration(np.array([2.0, 3.0]))
+    distribution = PredictiveDistribution(draws, likelihood, calibration)
     for ask in (
         distribution.mean,
         distribution.std,
