@@ -53,7 +53,13 @@ def learner_of(model: Any, base: Any, params: dict[str, Any], *place: int) -> An
     """Return an estimator of a setting, seeded by its place: the same for all settings."""
     seed = np.random.SeedSequence([model.seed_, *place]).generate_state(1)[0] % 2**31
     known = {"n_draws": model.n_draws, "masks": model.masks, "random_state": int(seed)}
-    return clone(base).set_params(**model._params_of_net(params), **known)
+    learner = clone(base).set_params(**model._params_of_net(params), **known)
+    if getattr(learner, "strategy", "auto") != "auto":
+        raise ValueError(
+            f"`strategy` must be 'auto' in {type(model).__name__}, which pools draws. Got "
+            f"{learner.strategy!r}. Leave it out."
+        )
+    return learner
 
 
 def train_settings(model: Any, base: Any, folds: Sequence[Fold]) -> list[Setting]:

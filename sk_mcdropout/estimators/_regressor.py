@@ -14,6 +14,7 @@ from sk_mcdropout.predictive import (
     CALIBRATIONS,
     GaussianLikelihood,
     GivenOutputs,
+    NormalDistribution,
     PredictiveDistribution,
     likeliest_noise,
 )
@@ -21,7 +22,7 @@ from sk_mcdropout.sampling import MASK_LAWS, alone_with, warn
 
 from ._batches import BatchDataset
 from ._held_out import Interrupted, check_folds, draws_by_folds, draws_on
-from ._noiseless import DistributionOfMean
+from ._noiseless import DistributionOfMean, NormalOfMean
 from ._predict import PredictiveRegressorMixin
 from ._refit import check_calibrated_noise
 from ._regression import RegressionNet
@@ -52,6 +53,11 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     masks : {"iid", "qmc"}, default='iid'
         What the draws of a unit have to do with each other: nothing, or that as many of them keep
         it as its rate says, for a smaller error of the mean; see `sample`.
+    strategy : {"auto", "moments"}, default="auto"
+        How the standard deviation is found: by draws, or with ``"moments"`` without them, by one
+        pass that takes the numbers in the net for normal ones; see `mean_and_std` for the nets that
+        it takes. The predictive distribution is then a normal, and there are no draws,
+        observations and covariances. The noise is still estimated by draws.
     dropout : float, default=None
         Rate of every dropout module of the net, in [0, 1]; None leaves their rates alone. With
         a module instance the net is then a copy of it.
@@ -197,6 +203,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         "module": [callable, nn.Module],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "masks": [StrOptions(set(MASK_LAWS))],
+        "strategy": [StrOptions({"auto", "moments"})],
         "dropout": [Interval(Real, 0, 1, closed="both"), None],
         "extra_dropout": [tuple],
         "output": [str, Integral, callable, None],
@@ -225,6 +232,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         *,
         n_draws=100,
         masks="iid",
+        strategy="auto",
         dropout=None,
         extra_dropout=(),
         output=None,
@@ -280,6 +288,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
         )
         self.n_draws = n_draws
         self.masks = masks
+        self.strategy = strategy
         self.dropout = dropout
         self.extra_dropout = extra_dropout
         self.output = output
@@ -381,11 +390,18 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             return PredictiveDistribution(outputs, likelihood)
         calibration = getattr(self, "calibration_", None)
         parts = self._draws(X), likelihood, calibration
+        of_y, of_mean = self._kinds_of_distribution()
         if noise and self.noise is None and calibration is None:
-            return DistributionOfMean(self, *parts)
+            return of_mean(self, *parts)
         if spread:
             check_calibrated_noise(self)
-        return PredictiveDistribution(*parts)
+        return of_y(*parts)
+
+    def _kinds_of_distribution(self):
+        self._check_params("strategy")
+        if self.strategy == "moments":
+            return NormalDistribution, NormalOfMean
+        return PredictiveDistribution, DistributionOfMean
 
     def _likelihood(self, noise=True):
         return GaussianLikelihood(
@@ -448,7 +464,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             )
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, get_len(X))
-        uncalibrated = PredictiveDistribution(self._draws(X), likelihood)
+        uncalibrated = self._kinds_of_distribution()[0](self._draws(X), likelihood)
         self.calibration_ = CALIBRATIONS[method].fit(uncalibrated, y, sample_weight)
         self._calibrated_noise = self.noise
         return self

@@ -2,6 +2,7 @@
 
 - `PredictiveDistribution`: the mixture over the draws for some rows, with the methods of
   ``scipy.stats``; `GivenOutputs` stands in for draws where the outputs are there already
+- `NormalDistribution`: a normal for each row, whose moments are found without draws
 - `CategoricalDistribution`: that of classes, with `ClassUncertainty`
 - `GaussianLikelihood`: from outputs of the net to means and noise in the units of y;
   `CategoricalLikelihood`: to probabilities
@@ -34,6 +35,7 @@ from ._cross_conformal import CrossConformalCalibration, CrossFittedDistribution
 from ._distribution import GivenOutputs, PredictiveDistribution
 from ._likelihood import GaussianLikelihood
 from ._noise import likeliest_noise
+from ._normal import NormalDistribution
 from ._values import check_shares
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "GaussianLikelihood",
     "GivenOutputs",
     "IsotonicCalibration",
+    "NormalDistribution",
     "PartsCalibration",
     "PredictiveDistribution",
     "StdCalibration",

@@ -29,10 +29,10 @@ from ._nodes import Captured, Layer, Node, all_units, by_image, kept_units, shap
 from ._questions import Answer, is_question
 from ._rows import count_rows
 
-__all__ = ["by_thinning", "by_weights"]
+__all__ = ["ELEMENTWISE", "METADATA", "by_thinning", "by_weights"]
 
 # Functions of one number at a time, whatever their other arguments.
-_ELEMENTWISE = {
+ELEMENTWISE = {
     *(F.relu, F.gelu, F.tanh, F.sigmoid, F.silu, F.elu, F.selu, F.celu, F.leaky_relu, F.mish),
     *(F.softplus, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid, F.logsigmoid, F.softsign),
     *(torch.relu, torch.tanh, torch.sigmoid, torch.sin, torch.cos, torch.exp, torch.square),
@@ -52,7 +52,7 @@ _POOLING = {
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 
 # What may be asked of a stand-in without computing it.
-_METADATA = {
+METADATA = {
     *(Tensor.size, Tensor.dim, Tensor.__len__, Tensor.numel, Tensor.is_floating_point),
     *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "is_cuda")),
     *(getattr(Tensor, name).__get__ for name in ("requires_grad", "layout", "is_sparse")),
@@ -114,7 +114,7 @@ class _Defer(Mode):
             raise NotImplementedError("dropout inside of attention, a recurrent net or the like")
         first = args[0] if args else None
         if isinstance(first, _StandIn):
-            if func in _METADATA and first.computed is None:
+            if func in METADATA and first.computed is None:
                 with torch.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
             written = kwargs.get("inplace")
@@ -166,7 +166,7 @@ class _Defer(Mode):
             return self._convolution(func, node, *args, **kwargs)
         if node.mask is not None:
             return None
-        if func in _ELEMENTWISE and not args:
+        if func in ELEMENTWISE and not args:
             options = {name: value for name, value in kwargs.items() if name != "inplace"}
             apply = partial(_IN_PLACE.get(func, func), **options)
             return replace(node, maps=(*node.maps, lambda values, kept: apply(values)))

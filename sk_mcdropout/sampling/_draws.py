@@ -15,6 +15,7 @@ from ._eval_mode import evaluating, forked_generators
 from ._intercept import CallsChanged
 from ._kept import large_buffers
 from ._memory import Plans, kind_of_input, state_of
+from ._moments import moments
 from ._numbers import shared_numbers
 from ._one_item import plan_one_item
 from ._outputs import Which
@@ -144,6 +145,36 @@ class Draws:
             return parts[0]
         return tuple(torch.cat(tensors, axis) for tensors in zip(*parts, strict=True))
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Compute the mean and the standard deviation by one pass, approximately, without draws.
+
+        Returns
+        -------
+        mean, std : Tensor of shape (n_samples, ...), in double precision
+            Those of the outputs of all rows over all masks; see `mean_and_std`.
+
+        Raises
+        ------
+        NotImplementedError
+            If the module is not of those that are known; the message names the submodule.
+        ValueError
+            If the output does not depend on the dropouts.
+        """
+        parts: list[tuple[Tensor, Tensor]] = []
+        with self.evaluating():
+            state = state_of(self.module)
+            for x in self.batches():
+                plan = self._plan(x, state)
+                if not parts:
+                    warn_about(plan)
+                    warn_if_not_random(plan)
+                parts += self._moments(x, state)
+        mean, std = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        if not std.any():
+            with self.evaluating():
+                self._check_effect(x, plan)
+        return mean, std
+
     def sites(self) -> DropoutSites:
         """List the dropouts that are drawn for the first batch."""
         with self.evaluating():
@@ -177,6 +208,23 @@ class Draws:
                 progress.update(outputs.shape[1])
         if not differ:
             self._check_effect(x, self._plan(x, state))
+
+    def _moments(self, x: Any, state: list) -> list[tuple[Tensor, Tensor]]:
+        """Return the moments of a batch, some rows after the others."""
+        known = self.plans.get(self._key(x), state) is not None
+        plan = self._plan(x, state)
+        try:
+            with self._as_planned(plan):
+                forward = self._forward_of(plan)
+                return list(moments(plan, self.module, forward, x, self.batch_size))
+        except CallsChanged as error:
+            if not known:
+                raise NotImplementedError(
+                    "`strategy='moments'` takes modules whose dropout calls are the same for all "
+                    "rows. Got others. Leave `strategy` at 'auto' to draw."
+                ) from error
+        self.plans.drop(self._key(x))  # the module was changed since
+        return self._moments(x, state)
 
     def _chunks(self, x: Any, state: list, plan: Plan, again: bool) -> Iterator[Tensor]:
         """Yield the outputs chunk by chunk; where other calls are made, plan ``again``."""

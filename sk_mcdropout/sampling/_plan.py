@@ -125,6 +125,11 @@ def make_plan(
     Plan
         The input of `chunks`.
     """
+    if strategy == "moments":
+        raise ValueError(
+            "`strategy` must be one that draws. Got 'moments', which tells the mean and the "
+            "standard deviation alone. Call `mean_and_std`, or leave it at 'auto'."
+        )
     if strategy != "auto" and strategy not in STRATEGIES:
         raise ValueError(
             f"`strategy` must be 'auto' or one of {sorted(STRATEGIES)}. Got {strategy!r}."

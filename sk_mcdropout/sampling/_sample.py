@@ -167,10 +167,27 @@ def mean_and_std(
     The parameters are those of `sample`, with at least 2 draws. Needs memory for the result
     and one chunk of rows, however many rows and draws there are.
 
+    ``strategy="moments"`` makes no draws: it passes means and variances of normal numbers on from
+    layer to layer, and needs no ``n_draws`` and ``seed``. The answer is that for all masks, not for
+    some of them, but for an error of the approximation: up to a few percent of the std in nets of
+    several layers, none where one linear layer follows the dropout. It takes modules of
+    ``nn.Linear``, elementwise activations, batch normalisation and ``nn.Dropout``, one after the
+    other; before the first dropout there may be anything.
+
     Returns
     -------
     mean, std : Tensor of shape (n_rows, ...), in double precision
         Mean and standard deviation (``ddof=1``) over the draws.
+
+    Raises
+    ------
+    NotImplementedError
+        If a strategy that is asked for does not take the module; the message names the submodule.
+
+    References
+    ----------
+    .. [1] Wang & Manning (2013), "Fast dropout training", ICML, of which ``"moments"`` is an
+       extension to units that depend on the same masks.
 
     Examples
     --------
@@ -190,12 +207,14 @@ def mean_and_std(
         n_draws=n_draws,
         seed=seed,
         masks=masks,
-        strategy=strategy,
+        strategy="auto" if strategy == "moments" else strategy,
         batch_size=batch_size,
         extra_dropout=extra_dropout,
         output=output,
         one_item=one_item,
     )
+    if strategy == "moments":
+        return draws.moments()
     mean, std = draws.reduce(lambda outputs, rows: mean_and_std_over_draws(outputs))
     return mean, std
 
