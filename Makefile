@@ -67,14 +67,17 @@ examples: venv ## run the README and the examples alone
 skorch-tests: venv ## run skorch's own tests on our estimators
 	$(VENV)/bin/python tests/skorch_suite/run.py
 
-# The tests of nets and most of sampling need torch alone, whose version is the same; the examples
-# need nothing that the tests do not.
+# What asks the dependencies: the tests of nets and most of sampling need torch alone, whose version
+# is the same, and those of how nets are trained little more.
+WITH_ESTIMATORS := $(patsubst %,tests/estimators/test_%.py,bad_input classifier classifier_cv common \
+    data files masks mixins overrides parameters regressor sample_weight searches seeds shapes sparse \
+    training)
+WITH_DRAWS := $(patsubst %,tests/sampling/test_%.py,draws dropouts pooled sample)
+
 lower-bounds: ## run the tests with the oldest dependencies but torch, on the oldest Python, 3.11
 	$(call environment,$(VENV)-lower,$(LOWEST))
-	$(VENV)-lower/bin/python -m pytest -n 2 sk_mcdropout tests/acquisition \
-	    tests/displays tests/estimators \
-	    tests/metrics tests/predictive tests/sampling/test_draws.py \
-	    tests/sampling/test_dropouts.py tests/sampling/test_pooled.py tests/sampling/test_sample.py
+	$(VENV)-lower/bin/python -m pytest -n 2 sk_mcdropout tests/acquisition tests/displays \
+	    tests/metrics tests/predictive $(WITH_ESTIMATORS) $(WITH_DRAWS)
 
 oldest-torch: ## run the tests with the oldest torch that is allowed (downloads several GB)
 	$(call environment,$(VENV)-torch-$(OLDEST_TORCH),,$(OLDEST_TORCH))

@@ -11,6 +11,7 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from sk_mcdropout.nn import uncompiled
+from sk_mcdropout.sampling import warn
 
 from ._parameters import n_training_rows
 from ._refit import note
@@ -64,6 +65,7 @@ class ClassificationNet(WeightedNet):
         if start or "_labels" not in vars(self):
             given = self.__dict__.get("_classes_to_come", self.classes)
             self.__dict__["_labels"] = np.unique(labels) if given is None else np.asarray(given)
+            _warn_of_order(self.classes_)
         X, codes = super()._check_training_data(X, codes_of(labels, self.classes_), start)
         self._take_weights(self._weights_of(labels, sample_weight), X, codes)
         note(self, "class_weight")
@@ -225,6 +227,15 @@ class ClassificationNet(WeightedNet):
             "`criterion` must be `CrossEntropyLoss`, for a net that gives logits, or `NLLLoss`, "
             f"for one that gives probabilities. Got {type(criterion).__name__}. Say by "
             "`predict_nonlinearity` what makes probabilities of the outputs; None for nothing."
+        )
+
+
+def _warn_of_order(classes: np.ndarray) -> None:
+    if not (classes[:-1] < classes[1:]).all():
+        warn(
+            "`classes` must be sorted for scikit-learn's scores of probabilities, which take the "
+            f"columns so. Got {classes[:10].tolist()!r}: `predict_proba` has its columns in this "
+            "order. Sort them, or score by `sk_mcdropout.metrics` or `log_prob`."
         )
 
 

@@ -69,7 +69,8 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         quartiles of the rows to train on: `RobustScale`. ``"auto"`` does so for the default net.
     classes : array-like of shape (n_classes,), default=None
         The classes, in the order of the columns of the probabilities; None takes those of y in
-        `fit`, sorted. The target of a ``Dataset`` must be their codes, from 0.
+        `fit`, sorted, as scikit-learn's scores of probabilities take the columns. The target of a
+        ``Dataset`` must be their codes, from 0.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn: they multiply those of the rows.
     random_state : int, RandomState instance or None, default=None

@@ -213,8 +213,8 @@ def neg_brier_score_scorer(
 ) -> float:
     """Compute minus the Brier score of a classifier's probabilities; greater is better.
 
-    For the logarithmic score, ``scoring="neg_log_loss"`` is scikit-learn's. It takes the columns for
-    sorted by their classes, and each class for observed in y; this one asks for ``classes_``.
+    For the logarithmic score, ``scoring="neg_log_loss"`` is scikit-learn's. It takes the columns
+    for sorted by their classes, and each class for observed in y; this one asks for ``classes_``.
 
     Parameters
     ----------

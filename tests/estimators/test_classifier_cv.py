@@ -264,7 +264,8 @@ def test_a_class_that_a_fold_has_not_is_known(X, y):
 
 def test_the_classes_may_be_given_in_an_order(X, y):
     order = ["cedar", "ash", "birch", "oak"]
-    model = make_model({"classes": order, "max_epochs": 60}).fit(X, y)
+    with pytest.warns(UserWarning, match=r"`classes` must be sorted"):
+        model = make_model({"classes": order, "max_epochs": 60}).fit(X, y)
     assert_array_equal(model.classes_, order)
     assert model.predict_proba(X).shape == (150, 4)
     assert model.score(X, y) > 0.9
