@@ -33,7 +33,8 @@ class DropConnect(nn.Module):
     -----
     Wan et al. draw a mask for each row in training, drop the biases, too, and predict by normal
     numbers of the mean and the variance that the masks give the units. Here a pass in training has
-    one mask for all its rows, and predictions are made from draws.
+    one mask for all its rows, and predictions are made from draws. The masks of all draws are there
+    at once, and take ``n_draws`` times the memory of the weights.
 
     References
     ----------

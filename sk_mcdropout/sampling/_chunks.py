@@ -237,7 +237,8 @@ def _first_size(
         per_draw = max(per_draw, found.bytes_masked)
     at_once = 1 if strategy in ("loop", "thinned") else n_draws
     rows = max(1, budget // (max(found.bytes_before, found.bytes_masked) + at_once * per_draw))
-    draws = n_draws if at_once == 1 else max(1, limit // (rows * per_draw))
+    shared = sum(site.nbytes for site in plan.sites if site.row_axis is None)  # as weights are
+    draws = n_draws if at_once == 1 else max(1, limit // (rows * per_draw + shared))
     n_chunks = -(-n_rows // rows)
     rows = min(batch_size or -(-n_rows // n_chunks), n_rows)
     return _Size(rows, min(n_draws, draws))

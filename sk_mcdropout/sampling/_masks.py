@@ -137,6 +137,11 @@ class DropoutSite:
     dtype: str = field(default="float32", repr=False)
     split: tuple[int, tuple[int, int]] | None = field(default=None, repr=False)
 
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of the mask of one draw."""
+        return math.prod(self.mask_shape) * getattr(torch, self.dtype).itemsize
+
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
             raise ValueError(

@@ -74,6 +74,17 @@ def test_the_rows_at_once_are_not_fewer_for_weights():
     assert len(passes) <= 2 + 1000 * 100 * 100 * 4 / 2**22
 
 
+def test_the_draws_at_once_are_fewer_for_large_weights(monkeypatch):
+    net, passes = DropConnect(nn.Linear(100, 100), 0.2), []
+    net.register_forward_hook(lambda *_: passes.append(1))
+    x = torch.randn(1, 100)
+    expected = sample(net, x, 100)
+    monkeypatch.setattr("sk_mcdropout.sampling._chunks._CPU_LIMIT", 10 * net.layer.weight.nbytes)
+    passes.clear()
+    assert_close(sample(net, x, 100), expected)
+    assert len(passes) >= 10
+
+
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
