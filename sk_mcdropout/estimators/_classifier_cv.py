@@ -20,7 +20,7 @@ from ._validation import StrOptions, validate_table
 
 __all__ = ["MCDropoutClassifierCV"]
 
-_RATES = (0.05, 0.2, 0.5)
+_RATES = (0.05, 0.2)
 _DECAYS = (0.3, 3.0)
 
 
@@ -39,9 +39,9 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
         are those given here.
     param_grid : dict or list of dict, default=None
         The settings to try, as for ``GridSearchCV``: parameters of the estimator and lists of
-        values. None tries dropout rates from 0.05 to 0.5, for the default net with and without its
-        embedding, and with several decays of its weights, but leaves alone what `estimator` was
-        given. ``{}`` tries the estimator as it is.
+        values. None tries dropout rates of 0.05 and 0.2, for the default net with and without its
+        embedding, and with little and much decay of its weights, but leaves alone what `estimator`
+        was given. ``{}`` tries the estimator as it is.
     cv : int, splitter or iterable, default=5
         The folds: their number, for which the rows are shuffled and each class is shared out, or
         what ``GridSearchCV`` takes.

@@ -29,7 +29,7 @@ from ._validation import Real, StrOptions, validate_table
 __all__ = ["MCDropoutRegressorCV"]
 
 _RATES = (0.005, 0.05, 0.2)
-_DECAYS = (0.01,)  # a net alone may need more, and a pool of nets does not
+_DECAYS = (None, 0.01)  # a net alone may need more, and a pool of nets does not
 
 
 class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFittedNets):

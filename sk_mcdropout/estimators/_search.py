@@ -131,7 +131,7 @@ class Setting:
 
 
 def default_grid(
-    estimator: Any, rates: Sequence[float], decays: Sequence[float]
+    estimator: Any, rates: Sequence[float], decays: Sequence[float | None]
 ) -> list[dict[str, list[Any]]]:
     """Return the settings to try: rates, and for the default net its embedding and its decay.
 
@@ -143,8 +143,8 @@ def default_grid(
         The net.
     rates : sequence of float
         The rates of dropout.
-    decays : sequence of float
-        Decays of the weights, to try beside that of the estimator.
+    decays : sequence of (float or None)
+        Decays of the weights; None for that of the estimator.
 
     Returns
     -------
@@ -158,9 +158,11 @@ def default_grid(
     if estimator._is_default_net() and "module__embedding" not in given:
         grid["module__embedding"] = [None, "periodic"]
     has_a_decay = estimator._is_default_net() and estimator.optimizer is torch.optim.AdamW
-    if has_a_decay and "optimizer__weight_decay" not in given:
-        return [grid, {**grid, "optimizer__weight_decay": list(decays)}]
-    return [grid]
+    if not has_a_decay or "optimizer__weight_decay" in given:
+        return [grid]
+    return [
+        grid if decay is None else {**grid, "optimizer__weight_decay": [decay]} for decay in decays
+    ]
 
 
 def best_of(settings: Sequence[Setting]) -> int:
