@@ -16,7 +16,9 @@ class Masksembles(nn.Module):
     by the mean of its masks. `sample` and the estimators draw: draw t has the mask of number t
     modulo ``n_masks``, in all such layers of a net. So the first ``n_masks`` draws are all that
     there are, and further ones repeat them: set ``n_draws`` to ``n_masks``, or to a multiple where
-    there is other dropout in the net, too. The draws do not depend on the seed.
+    there is other dropout in the net, too. Where the draws of several nets are pooled, as in
+    `MCDropoutRegressorCV`, each net counts its own. The masks do not depend on the seed of the
+    draws.
 
     Parameters
     ----------

@@ -35,10 +35,11 @@ def _independent(size: int, draws: range, *seeds: int) -> np.ndarray:
 def _stratified(size: int, draws: range, *seeds: int) -> np.ndarray:
     """Return for each unit points of a randomised (0, 1)-sequence in base 2.
 
-    Owen (1995), "Randomly permuted (t,m,s)-nets and (t,s)-sequences": each block of 2**k points has
-    one in each interval of length 2**-k. Scrambling one sequence by itself for each unit would
-    leave all of them alike: at a rate of 0.5 every second draw would have the same mask. So the
-    order within small blocks is drawn for each unit, and each pair of blocks has coins of its own.
+    Owen (1995), "Randomly permuted (t,m,s)-nets and (t,s)-sequences": each block of 2**k points, of
+    16 to 1,024 here, has one in each interval of length 2**-k. NOTE[DIFF] His scrambling, done for
+    each unit by itself, would leave all units alike: at a rate of 0.5 every second draw would have
+    the same mask. So the order within blocks of 16 is drawn for each unit, and each pair of blocks
+    has coins of its own.
     """
     block, period = 2**_BLOCK_DIGITS, 2**_PERIOD_DIGITS
     start, stop = draws.start // period * period, -(-draws.stop // block) * block
