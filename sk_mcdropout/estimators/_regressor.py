@@ -53,7 +53,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     masks : {"iid", "qmc"}, default='iid'
         What the draws of a unit have to do with each other: nothing, or that as many of them keep
         it as its rate says, for a smaller error of the mean; see `sample`.
-    strategy : {"auto", "moments"}, default="auto"
+    strategy : {"auto", "moments"}, default='auto'
         How the standard deviation is found: by draws, or with ``"moments"`` without them, by one
         pass that takes the numbers in the net for normal ones; see `mean_and_std` for the nets that
         it takes. The predictive distribution is then a normal, and there are no draws,

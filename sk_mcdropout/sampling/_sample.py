@@ -168,9 +168,9 @@ def mean_and_std(
     and one chunk of rows, however many rows and draws there are.
 
     ``strategy="moments"`` makes no draws: it passes means and variances of normal numbers on from
-    layer to layer, and needs no ``n_draws`` and ``seed``. The answer is that for all masks, not for
-    some of them, but for an error of the approximation: up to a few percent of the std in nets of
-    several layers, none where one linear layer follows the dropout. It takes modules of
+    layer to layer [1]_, and needs no ``n_draws`` and ``seed``. The answer is that for all masks,
+    but for the error of the approximation: a few percent of the std in nets of several wide layers,
+    more in narrow ones, none where linear layers alone follow one dropout. It takes modules of
     ``nn.Linear``, elementwise activations, batch normalisation and ``nn.Dropout``, one after the
     other; before the first dropout there may be anything.
 
