@@ -35,7 +35,8 @@ all_scorers = pytest.mark.parametrize("name", BY_HAND)
 @pytest.fixture(scope="module")
 def net():
     net = MCDropoutClassifier(max_epochs=10, n_draws=10, classes=CLASSES, random_state=0)
-    return net.fit(X, Y)
+    with pytest.warns(UserWarning, match="`classes` must be sorted"):
+        return net.fit(X, Y)
 
 
 @all_scorers
