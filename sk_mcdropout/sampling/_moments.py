@@ -232,18 +232,20 @@ class _Propagate(Mode):
         return self._put(input, output, inplace or func.__name__.endswith("_"))
 
     def _linear(self, input, weight, bias=None):
+        weight, bias = map(_constant, (weight, bias))
         with torch.enable_grad():
-            mean = F.linear(input.expected, weight.detach(), bias)
-        return _Normal(mean, F.linear(input.variance, weight.detach().square()))
+            mean = F.linear(input.expected, weight, bias)
+        return _Normal(mean, F.linear(input.variance, weight.square()))
 
     def _batch_norm(
         self, input, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
     ):
         if training or mean is None:
             raise self._refused("batch normalisation by the batch")
+        mean, var, weight, bias = map(_constant, (mean, var, weight, bias))
         with torch.enable_grad():
             expected = F.batch_norm(input.expected, mean, var, weight, bias, eps=eps)
-        squared = None if weight is None else weight.detach().square()
+        squared = None if weight is None else weight.square()
         of_variance = torch.zeros_like(mean), (var + eps).square(), squared
         return _Normal(expected, F.batch_norm(input.variance, *of_variance, eps=0.0))
 
@@ -272,6 +274,11 @@ class _Propagate(Mode):
             return output
         input.expected, input.variance = output.expected, output.variance
         return input
+
+
+def _constant(x: Tensor | None) -> Tensor | None:
+    """Return a parameter without a gradient, also one that was made in inference mode."""
+    return x if x is None else x.clone() if x.is_inference() else x.detach()
 
 
 def moments_of_relu(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
