@@ -130,7 +130,8 @@ def test_one_class_is_certain():
 
 
 def test_a_net_is_found_in_pipelines_and_searches(net):
-    pipe = make_pipeline(StandardScaler(), net).fit(X, Y)
+    with pytest.warns(UserWarning, match="`classes` must be sorted"):
+        pipe = make_pipeline(StandardScaler(), net).fit(X, Y)
     expected = pipe[-1].predict_uncertainty(pipe[0].transform(X)).mutual_information
     assert_array_equal(predict_class_uncertainty(pipe, X, "mutual_information"), expected)
 
