@@ -24,6 +24,7 @@ from sk_mcdropout.estimators._training import TrainingNet
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SOURCES = sorted((ROOT / "sk_mcdropout").rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("sk_mcdropout/*/__init__.py"))
@@ -121,6 +122,21 @@ def test_the_code_of_the_readme_runs(script, tmp_path):
     code.write_text("\n".join(blocks), encoding="utf-8")
     names = script(code)
     assert names["draws"].shape == (100, 1000, 1)
+
+
+@pytest.mark.usefixtures("short_trainings")
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_code_of_a_page_runs(page, script, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    code = tmp_path / "page.py"
+    code.write_text("\n".join(blocks), encoding="utf-8")
+    script(code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_links_of_a_page_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).is_file()] == []
 
 
 # One example shows what the intervals of a net without noise hold, of which the net warns.

@@ -12,11 +12,15 @@ from sk_mcdropout.metrics import check_numbers, last_step, predict_mean_and_std
 __all__ = [
     "check_batch_size",
     "check_number",
+    "check_probabilities",
     "mean_and_std",
     "one_for_each",
     "probabilities_of_draws",
     "std_and_noise",
 ]
+
+# How far from one the probabilities of a row may add up to, in single precision and less.
+_OFF = 1e-2
 
 
 def mean_and_std(estimator: Any, X: Any) -> tuple[NDArray, NDArray]:
@@ -68,7 +72,20 @@ def probabilities_of_draws(model: Any, X: Any) -> NDArray:
             f"{type(model).__name__}, which has none. Give an MCDropoutClassifier, or call "
             "`predictive_entropy`, which needs no draws."
         )
-    return check_numbers("draws", model.draws(X), (3,))
+    return check_probabilities("draws", model.draws(X), 3)
+
+
+def check_probabilities(name: str, values: Any, n_axes: int) -> NDArray:
+    """Return probabilities of classes, the last axis, in double precision."""
+    proba = check_numbers(name, values, (n_axes,))
+    sums = proba.sum(axis=-1)
+    if proba.min() < 0 or np.abs(sums - 1).max() > _OFF:
+        raise ValueError(
+            f"`{name}` must be probabilities: at least 0, and of sum 1 over the classes. Got "
+            f"numbers from {float(proba.min()):.3g} and sums from {float(sums.min()):.3g} to "
+            f"{float(sums.max()):.3g}. Let the estimator end in a softmax."
+        )
+    return proba
 
 
 def check_number(name: str, value: Any, least: float = -math.inf) -> float:

@@ -194,8 +194,9 @@ def _drawn_outcomes(
     by = np.repeat(np.arange(n_draws), max(limit // n_draws, 1))
     weights = np.full((len(by), n_draws), 1 / n_draws)
     for row in proba.swapaxes(0, 1):
-        below = np.cumsum(row, axis=1)[by, :-1]
-        labels = (random_state.uniform(size=(len(by), 1)) >= below).sum(axis=1)
+        below = np.cumsum(row, axis=1)[by]
+        scores = random_state.uniform(size=(len(by), 1)) * below[:, -1:]
+        labels = (scores >= below[:, :-1]).sum(axis=1)
         weights *= row.T[labels]
         weights /= weights.sum(axis=1, keepdims=True)
     return np.full(len(by), 1 / len(by)), weights

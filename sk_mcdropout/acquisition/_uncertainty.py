@@ -6,9 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from sk_mcdropout.metrics import check_numbers, last_step
+from sk_mcdropout.metrics import last_step
 
-from ._answers import mean_and_std, one_for_each, probabilities_of_draws, std_and_noise
+from ._answers import (
+    check_probabilities,
+    mean_and_std,
+    one_for_each,
+    probabilities_of_draws,
+    std_and_noise,
+)
 
 __all__ = ["maximum_std", "mutual_information", "predictive_entropy"]
 
@@ -68,7 +74,7 @@ def predictive_entropy(estimator: Any, X: Any) -> NDArray:
     Raises
     ------
     ValueError
-        If the probabilities do not have the shape (n_candidates, n_classes).
+        If they are no probabilities of shape (n_candidates, n_classes).
 
     Examples
     --------
@@ -78,7 +84,7 @@ def predictive_entropy(estimator: Any, X: Any) -> NDArray:
     >>> int(predictive_entropy(model, [[-3.0], [0.0], [5.0]]).argmax())
     1
     """
-    return entr(check_numbers("predicted proba", estimator.predict_proba(X), (2,))).sum(axis=1)
+    return entr(check_probabilities("predicted proba", estimator.predict_proba(X), 2)).sum(axis=1)
 
 
 def mutual_information(estimator: Any, X: Any, *, noise_std: float | None = None) -> NDArray:

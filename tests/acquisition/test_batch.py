@@ -231,3 +231,17 @@ def test_draws_must_be_finite_and_have_three_axes():
         batch_bald(Drawn(PROBA[..., 0]), ROWS, 2)
     with pytest.raises(ValueError, match="`draws` contains NaN"):
         batch_bald(Drawn(np.full((2, 12, 3), np.nan)), ROWS, 2)
+
+
+@pytest.mark.parametrize("draws", [np.log(PROBA), PROBA / 2])
+def test_draws_must_be_probabilities(draws):
+    with pytest.raises(ValueError, match=r"`draws` must be probabilities.* Got numbers from"):
+        batch_bald(Drawn(draws), ROWS, 2)
+
+
+def test_a_class_that_no_draw_takes_for_possible_is_never_drawn():
+    proba = np.pad(dirichlet(8, 12, 3), ((0, 0), (0, 0), (1, 2))).astype(np.float32) * 0.999
+    model, options = Drawn(proba), {"max_outcomes": 8, "return_scores": True}
+    indices, scores = batch_bald(model, ROWS, 12, random_state=0, **options)
+    assert sorted(indices) == list(ROWS)
+    assert np.isfinite(scores).all()
