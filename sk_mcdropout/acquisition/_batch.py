@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils import check_random_state
 
 from sk_mcdropout.metrics import check_numbers, knows, last_step
@@ -125,7 +126,8 @@ def _first_best(gains: NDArray, chosen: list[int]) -> int:
 
 
 def _covariance(model: Any, X: Any, n_candidates: int) -> NDArray:
-    if not knows(model, "predict", "return_cov"):
+    transforms = isinstance(model, TransformedTargetRegressor)  # and takes any option of predict
+    if transforms or not knows(model, "predict", "return_cov"):
         raise TypeError(
             "`estimator` must have `predict(X, return_cov=True)`. Got "
             f"{type(model).__name__}, which predicts no covariance. Give an MCDropoutRegressor or "

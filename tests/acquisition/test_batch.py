@@ -7,6 +7,7 @@ import pytest
 from forecasts import Drawn, Normal
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import entropy
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_iris, make_regression
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
@@ -224,6 +225,9 @@ def test_models_without_draws_or_a_covariance_are_refused():
         batch_bald(LogisticRegression(max_iter=1000).fit(*IRIS), IRIS[0], 2)
     with pytest.raises(TypeError, match="Got Normal, which predicts no covariance"):
         batch_bald(Normal(ROWS, 1 + ROWS), ROWS, 2, noise_std=1.0)
+    scaled = TransformedTargetRegressor(GaussianProcessRegressor(), transformer=StandardScaler())
+    with pytest.raises(TypeError, match="Got TransformedTargetRegressor, which predicts no cov"):
+        batch_bald(scaled.fit(X, Y), X, 2, noise_std=1.0)
 
 
 def test_draws_must_be_finite_and_have_three_axes():
