@@ -43,7 +43,7 @@ def batch_bald(
 
     Rows that are alike tell the same, so the best batch is not that of the highest single scores.
     It is chosen greedily by the mutual information of all its labels and the draw [1]_, which
-    comes within 1 - 1/e of the best batch. For a regressor of normal noise this information is
+    reaches at least 1 - 1/e of that of the best batch. For a regressor of normal noise this information is
     half the log determinant of its covariance, in units of the noise [2]_.
 
     Parameters
@@ -85,8 +85,7 @@ def batch_bald(
     ----------
     .. [1] Kirsch, van Amersfoort & Gal (2019), "BatchBALD: efficient and diverse batch
        acquisition for deep Bayesian active learning", NeurIPS.
-    .. [2] Holzmüller, Zaverkin, Kästner & Steinwart (2023), "A framework and benchmark for deep
-       batch active learning for regression", JMLR 24, section 5.2.
+    .. [2] Kirsch (2023), "Black-box batch active learning for regression", TMLR.
 
     Examples
     --------
@@ -210,7 +209,7 @@ def _information(proba: NDArray, shares: NDArray, weights: NDArray) -> NDArray:
     The mean over their outcomes of the mutual information under the weights that the draws then
     have.
     """
-    # NOTE[DIFF] Kirsch et al. (2019), eq. 13, estimate the entropy of all labels by the same
+    # NOTE[DIFF] Kirsch et al. (2019) estimate the joint entropy of all labels by the same
     # outcomes. Its part of the next label alone, with the entropies of the draws under the same
     # weights, is never below 0, varies less, and takes no products of many probabilities.
     n_draws, n_candidates, n_classes = proba.shape
