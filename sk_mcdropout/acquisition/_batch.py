@@ -43,8 +43,8 @@ def batch_bald(
 
     Rows that are alike tell the same, so the best batch is not that of the highest single scores.
     It is chosen greedily by the mutual information of all its labels and the draw [1]_, which
-    reaches at least 1 - 1/e of that of the best batch. For a regressor of normal noise this information is
-    half the log determinant of its covariance, in units of the noise [2]_.
+    reaches at least 1 - 1/e of that of the best batch. For a regressor of normal noise this
+    information is half the log determinant of its covariance, in units of the noise [2]_.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def batch_bald(
         Standard deviation of the noise of y, for regressors; see `mutual_information`.
     max_outcomes : int, default=1000
         All combinations of labels of the rows that are chosen already are gone through as long as
-        they are so many at most; beyond, about so many are drawn. Classes alone have them.
+        they are so many at most; beyond, about so many are drawn, one by each draw at least.
+        Numbers have none.
     return_scores : bool, default=False
         Whether to return the information of the batch, too.
     random_state : int, RandomState instance or None, default=None
