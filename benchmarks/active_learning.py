@@ -1,12 +1,12 @@
 """Count the labels that digits take when they are chosen, and when they are not.
 
 ``python benchmarks/active_learning.py`` labels scikit-learn's digits in batches, at random, by
-BALD and by BatchBALD, and writes ``active_learning.md`` and ``active_learning.csv`` beside this
-file.
+BALD and by BatchBALD, and writes ``active_learning.md``, its picture and ``active_learning.csv``
+beside this file.
 """
 
 import numpy as np
-from _report import intro, markdown, write
+from _report import draw, intro, markdown, write
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -79,8 +79,15 @@ def main():
         median = np.median([found[name, seed][: SHOWN // BATCH] for seed in SEEDS], axis=0)
         some = (f"{median[n // BATCH - 1]:.3f}" for n in COUNTS)
         lines.append((name, middle, ", ".join(told), *some))
+    counts = BATCH * np.arange(1, SHOWN // BATCH + 1)
+    curves = {
+        name: (counts, [100 * np.array(found[name, seed][: len(counts)]) for seed in SEEDS])
+        for name in CHOICES
+    }
+    labels = {"xlabel": "labels", "ylabel": "accuracy on other digits, %"}
+    picture = draw("active_learning", {"": curves}, ylim=(50, 100), **labels)
     columns = ("choice", f"labels to {GOAL:.0%}", "each seed", *COUNTS)
-    text = intro(INTRO, "active_learning.py") + markdown(columns, lines, "lrlrrrrr")
+    text = intro(INTRO, "active_learning.py") + picture + markdown(columns, lines, "lrlrrrrr")
     write("active_learning", text, ("choice", "seed", "labels", "accuracy"), rows)
 
 

@@ -1,14 +1,14 @@
 """Minimise two functions by expected improvement, and at random.
 
 ``python benchmarks/bayesian_optimisation.py`` minimises the functions of Branin and Hartmann by
-the net, by a Gaussian process and at random, and writes ``bayesian_optimisation.md`` and
-``bayesian_optimisation.csv`` beside this file.
+the net, by a Gaussian process and at random, and writes ``bayesian_optimisation.md``, its picture
+and ``bayesian_optimisation.csv`` beside this file.
 """
 
 import warnings
 
 import numpy as np
-from _report import intro, markdown, write
+from _report import draw, intro, markdown, write
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
@@ -115,13 +115,14 @@ def regrets(name, choose, seed):
 def main():
     """Run the study and write the table."""
     warnings.simplefilter("ignore", ConvergenceWarning)
-    rows, text = [], INTRO
+    rows, tables, panels = [], [], {}
     for function, (*_, first, last) in FUNCTIONS.items():
         counts = np.linspace(first, last, 4).astype(int)
-        lines = []
+        lines, panels[function] = [], {}
         for name, choose in CHOICES.items():
             found = np.array([regrets(function, choose, seed) for seed in SEEDS])
             print(function, name, np.median(found, axis=0)[-1], flush=True)
+            panels[function][name] = np.arange(first, last + 1), found
             for seed, values in zip(SEEDS, found, strict=True):
                 rows += [
                     (function, name, seed, first + step, f"{value:.5g}")
@@ -131,9 +132,11 @@ def main():
             cells = (f"{m:.3f} ({w:.3f})" for m, w in zip(np.median(at, 0), at.max(0), strict=True))
             lines.append((name, *cells))
         header = (f"{function}, values", *counts)
-        text += "\n" + markdown(header, lines, "l" + "r" * len(counts))
-    report = intro(INTRO, "bayesian_optimisation.py") + text.removeprefix(INTRO).lstrip("\n")
-    write("bayesian_optimisation", report, ("function", "choice", "seed", "values", "regret"), rows)
+        tables.append(markdown(header, lines, "l" + "r" * len(counts)))
+    labels = {"xlabel": "values", "ylabel": "regret", "yscale": "log"}
+    picture = draw("bayesian_optimisation", panels, **labels)
+    text = intro(INTRO, "bayesian_optimisation.py") + picture + "\n".join(tables)
+    write("bayesian_optimisation", text, ("function", "choice", "seed", "values", "regret"), rows)
 
 
 if __name__ == "__main__":

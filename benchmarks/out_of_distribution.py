@@ -1,11 +1,11 @@
 """Tell digits from digits on their side, from digits shown in negative and from noise.
 
 ``python benchmarks/out_of_distribution.py`` fits half of scikit-learn's digits and writes
-``out_of_distribution.md`` and ``out_of_distribution.csv`` beside this file.
+``out_of_distribution.md``, its picture and ``out_of_distribution.csv`` beside this file.
 """
 
 import numpy as np
-from _report import intro, markdown, write
+from _report import STYLES, figure, intro, markdown, save, write
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
@@ -59,11 +59,27 @@ def areas(settings, seed):
     return found
 
 
+def draw(found):
+    """Draw the areas of all settings, kinds and scores; return how Markdown shows the picture."""
+    fig, axes = figure(len(SETTINGS))
+    for ax, (setting, of_seeds) in zip(axes, found.items(), strict=True):
+        for k, (name, (color, _)) in enumerate(zip(SCORES, STYLES, strict=True)):
+            each = np.array([[areas[kind, name] for kind in STRANGE] for areas in of_seeds])
+            low, middle, high = np.quantile(each, [0, 0.5, 1], axis=0)
+            x = np.arange(len(STRANGE)) + 0.2 * (k - 1)
+            ax.errorbar(x, middle, [middle - low, high - middle], fmt="o", label=name, **color)
+        ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+        ax.set(title=setting, ylabel="AUROC", ylim=(-0.02, 1.02))
+        ax.set_xticks(range(len(STRANGE)), STRANGE)
+    axes[-1].legend(frameon=False, loc="lower right")
+    return save("out_of_distribution", fig)
+
+
 def main():
     """Run the study and write the table."""
-    rows, lines = [], []
+    rows, lines, by_setting = [], [], {}
     for setting, settings in SETTINGS.items():
-        found = [areas(settings, seed) for seed in SEEDS]
+        found = by_setting[setting] = [areas(settings, seed) for seed in SEEDS]
         for name in SCORES:
             cells = []
             for kind in STRANGE:
@@ -76,7 +92,7 @@ def main():
             lines.append((setting, name, *cells))
         print(setting, flush=True)
     table = markdown(("nets", "score", *STRANGE), lines, "ll" + "r" * len(STRANGE))
-    text = intro(INTRO, "out_of_distribution.py") + table
+    text = intro(INTRO, "out_of_distribution.py") + draw(by_setting) + table
     write("out_of_distribution", text, ("nets", "score", "kind", "seed", "auroc"), rows)
 
 

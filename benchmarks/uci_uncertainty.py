@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from _report import intro, markdown, write
+from joblib import Parallel, delayed
 from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -119,7 +120,8 @@ BASELINES = {"Gaussian process": gaussian_process, "gradient boosting": gradient
 
 
 def measure(path):
-    """Yield the rows of a set in the table."""
+    """Return the rows of a set in the table."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
     with np.load(path, allow_pickle=False) as arrays:
         data = dict(arrays)
     n_test = data["test_index"].shape[1]
@@ -135,6 +137,7 @@ def measure(path):
         for name, baseline in BASELINES.items():
             found.setdefault((name, ""), []).append(baseline(*parts))
         print(f"{path.stem}: split {split + 1} of {n_splits}", flush=True)
+    rows = []
     for (model, calibration), splits in found.items():
         row = {"set": path.stem, "splits": n_splits, "model": model, "calibration": calibration}
         for metric in METRICS:
@@ -143,7 +146,8 @@ def measure(path):
             row[metric] = round(float(np.mean(values)), 4) if known else ""
             error = np.std(values, ddof=1) / np.sqrt(n_splits) if known else ""
             row[f"{metric}_se"] = round(float(error), 4) if known else ""
-        yield row
+        rows.append(row)
+    return rows
 
 
 def as_cells(row):
@@ -193,12 +197,10 @@ def main():
     """Run the benchmark and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
+    parser.add_argument("--jobs", type=int, default=1, help="number of sets at once")
     args = parser.parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    tables = []
-    for path in sorted(args.data.glob("*.npz")):
-        tables.append(list(measure(path)))
-        write_tables(tables)
+    tasks = map(delayed(measure), sorted(args.data.glob("*.npz")))
+    write_tables(Parallel(n_jobs=args.jobs)(tasks))
 
 
 if __name__ == "__main__":

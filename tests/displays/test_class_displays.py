@@ -49,7 +49,9 @@ LOGISTIC = LogisticRegression(C=0.02).fit(X, Y)
 @pytest.fixture(scope="module")
 def net():
     classes = ["virginica", "setosa", "versicolor"]  # not in the order of their names
-    return MCDropoutClassifier(max_epochs=10, n_draws=10, classes=classes, random_state=0).fit(X, Y)
+    net = MCDropoutClassifier(max_epochs=10, n_draws=10, classes=classes, random_state=0)
+    with pytest.warns(UserWarning, match="`classes` must be sorted"):
+        return net.fit(X, Y)
 
 
 @pytest.fixture(params=["net", "logistic", "calibrated", "pipeline", "search"])
