@@ -209,22 +209,21 @@ class Draws:
         if not differ:
             self._check_effect(x, self._plan(x, state))
 
-    def _moments(self, x: Any, state: list) -> list[tuple[Tensor, Tensor]]:
-        """Return the moments of a batch, some rows after the others."""
-        known = self.plans.get(self._key(x), state) is not None
+    def _moments(self, x: Any, state: list, again: bool = True) -> list[tuple[Tensor, Tensor]]:
+        """Return the moments of a batch; where other calls are made, plan ``again``."""
         plan = self._plan(x, state)
         try:
             with self._as_planned(plan):
                 forward = self._forward_of(plan)
                 return list(moments(plan, self.module, forward, x, self.batch_size))
         except CallsChanged as error:
-            if not known:
+            if not again:
                 raise NotImplementedError(
                     "`strategy='moments'` takes modules whose dropout calls are the same for all "
                     "rows. Got others. Leave `strategy` at 'auto' to draw."
                 ) from error
         self.plans.drop(self._key(x))  # the module was changed since
-        return self._moments(x, state)
+        return self._moments(x, state, again=False)
 
     def _chunks(self, x: Any, state: list, plan: Plan, again: bool) -> Iterator[Tensor]:
         """Yield the outputs chunk by chunk; where other calls are made, plan ``again``."""
