@@ -46,14 +46,17 @@ def add_dropout(
         If the rate is outside (0, 1); if there is no part of these classes, or one has a dropout
         from here.
 
+    Warnings
+    --------
+    A rate that the net was not trained with is not calibrated: the spread of the draws says how
+    much the net depends on single units, and not by itself how wrong it is. Gal & Ghahramani
+    (2016), section 3, need a net trained with dropout. Train the copy some more, or choose the rate
+    and recalibrate on held-out rows, as `MCDropoutRegressor.calibrate` does.
+
     Notes
     -----
-    The weights were not trained with these dropouts, so the spread of the draws says how much the
-    net depends on single units, and not by itself how wrong it is; Gal & Ghahramani (2016), section
-    3, need a net trained with dropout. Train the copy some more, or choose the rate and recalibrate
-    on held-out rows, as `MCDropoutRegressor.calibrate` does. Many nets have no part of a class for
-    their activations: those that call ``torch.relu`` or ``F.relu`` are out of reach, and a part
-    after which dropout makes sense has to be named.
+    Many nets have no part of a class for their activations: those that call ``torch.relu`` or
+    ``F.relu`` are out of reach, and a part after which dropout makes sense has to be named.
 
     Examples
     --------
