@@ -28,7 +28,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_mcdropout import MCDropoutClassifier
+from sk_mcdropout import MCDropoutClassifier, MCDropoutClassifierCV
 
 flipped = partial(make_classification, random_state=0)
 SETS = {
@@ -43,6 +43,7 @@ net = MCDropoutClassifier(random_state=0)
 scaled = partial(make_pipeline, StandardScaler())
 MODELS = {
     "the default": net,
+    "`MCDropoutClassifierCV`": MCDropoutClassifierCV(random_state=0),
     **{
         f"decay {decay:g}": clone(net).set_params(optimizer__weight_decay=decay)
         for decay in (0.01, 0.3, 1.0, 3.0)
@@ -55,7 +56,8 @@ INTRO = """\
 # Classes, and the decay of weights
 
 Log loss, and accuracy in brackets, of rows held out: each half of a set is predicted from the
-other one. The default decay of the classifier is 1,000 by the number of rows, 3 at most; nothing
+other one. The default decay of the classifier is 1,000 by the number of rows, 3 at most;
+`MCDropoutClassifierCV` chooses it, and the rate, by its own folds of the rows of training. Nothing
 else is set. scikit-learn's nets and linear models get scaled columns.
 """
 

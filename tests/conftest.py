@@ -5,6 +5,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples on each machine, no clock, and no files in the working directory.
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.load_profile("same")
 
 torch.set_num_threads(1)  # on small tensors threads only wait for each other
 

@@ -28,6 +28,7 @@ from ._validation import (
     check_flat,
     check_is_data,
     check_params,
+    check_unmasked,
     is_plain_table,
     is_table,
     pair_of_a_dataset,
@@ -294,6 +295,10 @@ class MCDropoutNet(SettableNet, TrainingNet):
             x, y = pair_of_a_dataset(X)
             self.n_features_in_, self.n_outputs_ = math.prod(np.shape(x)), math.prod(np.shape(y))
             shape = (len(X), *np.shape(x))
+        self._check_flat(shape)
+
+    def _check_flat(self, shape: tuple[int, ...]) -> None:
+        """Refuse images for the default net, unless it was told its width."""
         if "n_features" not in self.get_params_for("module"):
             check_flat(shape)
 
@@ -344,6 +349,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
         if not reset and is_plain_table(X) and not hasattr(self, "feature_names_in_"):
             if X.shape[1] == getattr(self, "n_features_in_", X.shape[1]):
                 return X
+        check_unmasked("X", X)
         return validate_data(self, X, reset=reset, **TABLE)
 
     def _check_inputs(self, X: Any) -> Any:
@@ -352,6 +358,8 @@ class MCDropoutNet(SettableNet, TrainingNet):
         check_is_data(X)
         X = rows_of_slices(X)
         warn_of_changes(self)
-        if not is_table(X) or takes_columns(self.module, X):
-            return cast(X, self.module_)
-        return cast(self._check_table(X), self.module_)
+        if is_table(X) and not takes_columns(self.module, X):
+            X = self._check_table(X)
+        if getattr(X, "ndim", 2) > 2 and self._is_default_net():
+            self._check_flat(X.shape)
+        return cast(X, self.module_)

@@ -63,6 +63,12 @@ def mean_and_scale(
             f"the standard deviation of y must be finite. Got {scale.tolist()!r}. Remove the rows "
             "without a target, or scale y."
         )
+    tiny = scale < np.sqrt(np.finfo(scale.dtype).tiny)
+    if (tiny & (np.ptp(y, axis=0) > 0)).any():
+        raise ValueError(
+            f"the square of the standard deviation of y must be above 0. Got {scale.tolist()!r}. "
+            "Scale y."
+        )
     # The standard deviation of equal numbers is 0 up to the rounding of their mean.
     rounding = 10 * np.finfo(scale.dtype).eps * np.abs(mean)
     return mean, np.where(scale > rounding, scale, 1.0)

@@ -28,6 +28,7 @@ __all__ = [
     "check_flat",
     "check_is_data",
     "check_params",
+    "check_unmasked",
     "first_float",
     "floats_to",
     "is_half",
@@ -74,6 +75,15 @@ def rows_of_slices(data: Any) -> Any:
     return np.asarray(data) if helper and isinstance(data, helper.SliceDataset) else data
 
 
+def check_unmasked(name: str, values: Any) -> None:
+    """Refuse masked numbers: scikit-learn's validation would take what lies behind the masks."""
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} must have no masked values. Got {np.ma.count_masked(values)} of "
+            f"{values.size}. Leave out their rows, or fill them, as `{name}.filled(0.0)` does."
+        )
+
+
 def check_flat(shape: tuple[int, ...]) -> None:
     """Refuse images and the like for the default net."""
     if len(shape) > 2:
@@ -100,6 +110,8 @@ def pair_of_a_dataset(dataset: Any) -> tuple[Any, Any]:
 
 def validate_table(estimator: Any, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
     """Return a table and its target, validated by scikit-learn; y may have more than two axes."""
+    check_unmasked("X", X)
+    check_unmasked("y", y)
     if getattr(y, "ndim", 0) > 2:
         check_consistent_length(X, y)
         return validate_data(estimator, X, reset=reset, **TABLE), y

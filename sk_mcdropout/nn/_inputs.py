@@ -17,8 +17,8 @@ class RobustScale(nn.Module):
     A column is centred at its median and divided by the distance of its quartiles; z becomes
     ``3 * asinh(z / 3)``, nearly itself in the bulk of the rows and a logarithm in long tails.
     Beyond the range of the rows it goes on along the tangent. Where the quartiles are equal a
-    column is divided by half of its range, and a constant one by 1. Before `fit` the medians are
-    taken for 0, and the distances and the range for 1.
+    column is divided by half of its range, and by 1 where that is 0 or too small to divide by.
+    Before `fit` the medians are taken for 0, and the distances and the range for 1.
 
     Parameters
     ----------
@@ -88,9 +88,10 @@ class RobustScale(nn.Module):
         lower, median, upper = _quantiles(X, weights, (0.25, 0.5, 0.75))
         distance = upper - lower
         half_range = (X.amax(dim=0) - X.amin(dim=0)) / 2
-        distance = torch.where(distance > 0, distance, half_range)
+        least = torch.finfo(self.scale.dtype).tiny
+        distance = torch.where(distance >= least, distance, half_range)
         self.center.copy_(median)
-        self.scale.copy_(torch.where(distance > 0, 1 / distance, 1.0))
+        self.scale.copy_(torch.where(distance >= least, 1 / distance, 1.0))
         self.lower.copy_((X.amin(dim=0) - self.center) * self.scale)
         self.upper.copy_((X.amax(dim=0) - self.center) * self.scale)
         self.fitted.fill_(True)
@@ -108,8 +109,23 @@ class RobustScale(nn.Module):
         -------
         Tensor of shape (..., n_features)
             The scaled inputs.
+
+        Raises
+        ------
+        ValueError
+            If the last axis has another width.
         """
+        _check_width(X, len(self.center))
         return scale_columns(X, self.center, self.scale, self.lower, self.upper)
+
+
+def _check_width(X: Tensor, n_features: int) -> None:
+    """Refuse other columns; a single one would be taken for all."""
+    if X.shape[-1:] != (n_features,):
+        raise ValueError(
+            f"the last axis must have the {n_features} columns. Got the shape {tuple(X.shape)}. "
+            "Flatten images and sequences, as `X.reshape(len(X), -1)` does."
+        )
 
 
 def scale_columns(X: Tensor, center: Tensor, scale: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -221,7 +237,13 @@ class PeriodicEmbedding(nn.Module):
         -------
         Tensor of shape (..., n_features * (1 + n_outputs))
             The inputs, and after them the numbers of the first column, of the second one, ...
+
+        Raises
+        ------
+        ValueError
+            If the last axis has another width.
         """
+        _check_width(X, len(self.lower))
         rows, parameters = X.reshape(-1, X.shape[-1]), dict(self.named_parameters(recurse=False))
         joined = join_waves(rows, **parameters, bounds=(self.lower, self.upper))
         return joined.reshape(*X.shape[:-1], joined.shape[-1])

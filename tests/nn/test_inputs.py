@@ -1,6 +1,8 @@
 """What the default net does to the columns of a table before its first weights."""
 
 import math
+import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -263,3 +265,23 @@ def test_a_net_of_your_own_is_left_alone(X, y):
 def test_a_scale_without_a_table_is_refused():
     with pytest.raises(ValueError, match="X must be a table for `normalize_X=True`"):
         MCDropoutRegressor(Own, normalize_X=True).initialize()
+
+
+@pytest.mark.parametrize("make", [RobustScale, PeriodicEmbedding, partial(MLP, normalize_X=True)])
+@pytest.mark.parametrize("shape", [(5, 1), (5, 3, 1), (3,), ()])
+def test_other_columns_are_refused(make, shape):
+    with pytest.raises(ValueError, match=rf"Got the shape {re.escape(str(shape))}"):
+        make(4)(torch.zeros(shape))
+
+
+def test_columns_that_hardly_differ_count_as_constant():
+    X = torch.tensor([[0.0, 1.0], [1e-40, 2.0], [3e-40, 3.0]])  # 1 / 1e-40 is infinite
+    assert RobustScale(2).fit(X).scale[0] == 1
+
+
+def test_images_are_refused_by_a_default_net_that_was_trained_on_a_table(X, y):
+    net = small_net(max_epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match=r"X must have two axes .* Got the shape \(5, 3, 3\)"):
+        net.predict(np.zeros((5, 3, 3)))
+    told = small_net(max_epochs=1, module__n_features=3, module__n_outputs=1).fit(X, y)
+    assert told.predict(np.zeros((5, 3, 3))).shape == (5, 3, 1)
