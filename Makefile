@@ -32,10 +32,10 @@ OLDEST_TORCH := 2.6.0
 NEWEST_TORCH := 2.14.1
 
 # The tests run in two processes; threads of torch's own would only get in their way.
-test lower-bounds oldest-torch newest-torch: export OMP_NUM_THREADS = 1
+test slow-tests coverage lower-bounds oldest-torch newest-torch pre-releases: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test check lint format typecheck examples skorch-tests
-.PHONY: lower-bounds oldest-torch newest-torch real-nets venv clean
+.PHONY: help demo test slow-tests coverage check lint format typecheck examples skorch-tests
+.PHONY: lower-bounds oldest-torch newest-torch pre-releases real-nets dist venv clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -43,8 +43,15 @@ help: ## list the targets
 demo: venv ## draw the picture of the README
 	$(VENV)/bin/python examples/plot_dropout_sampling.py
 
-test: venv ## run all tests, the README and the examples among them
+test: venv ## run the tests, the README and the examples among them
 	$(RUN) pytest -n 2
+
+slow-tests: venv ## run the tests that `make test` leaves out since they take long
+	$(RUN) pytest -n 2 -m slow
+	$(RUN) pytest -n 2 tests/sampling/test_random_programs.py --programs 200
+
+coverage: venv ## run all tests, and fail where they leave out too many lines and branches
+	$(RUN) pytest -n 2 -m "" --cov --cov-report=term
 
 check: lint typecheck test ## all that a change has to pass
 
@@ -87,9 +94,38 @@ newest-torch: ## run the tests with the newest torch that was tried (downloads s
 	$(call environment,$(VENV)-torch-$(NEWEST_TORCH),,$(NEWEST_TORCH))
 	$(VENV)-torch-$(NEWEST_TORCH)/bin/python -m pytest -n 2
 
+pre-releases: ## run the tests with the newest pre-releases of the dependencies but torch
+	$(call environment,$(VENV)-pre,--pre)
+	$(VENV)-pre/bin/python -m pytest -n 2
+
 real-nets: ## sample nets of many packages, and write benchmarks/real_nets.md
 	$(call environment,$(VENV)-real-nets,--requirement benchmarks/requirements-real-nets.txt)
 	$(VENV)-real-nets/bin/python benchmarks/real_nets.py
+
+# What a user who has just installed the package would do, away from this folder.
+define SMOKE_TEST
+import numpy as np
+from sk_mcdropout import MCDropoutRegressor, __version__
+X = np.linspace(-3, 3, 100)[:, None]
+mean, std = MCDropoutRegressor(max_epochs=5).fit(X, np.sin(X[:, 0])).predict(X, return_std=True)
+assert mean.shape == std.shape == (100,) and (std > 0).all()
+print("sk_mcdropout", __version__, "works")
+endef
+export SMOKE_TEST
+
+dist: ## build wheel and sdist, and try both in an environment of their own
+	rm -rf dist build $(VENV)-dist
+	$(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	$(VENV)-dist/bin/python -m build --outdir dist
+	$(VENV)-dist/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv --clear $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt dist/*.whl
+	cd / && "$(CURDIR)/$(VENV)-dist/bin/python" -c "$$SMOKE_TEST"
+	$(VENV)-dist/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --force-reinstall --no-deps dist/*.tar.gz
+	cd / && "$(CURDIR)/$(VENV)-dist/bin/python" -c "$$SMOKE_TEST"
 
 venv: ## make the environment .venv where there is no whole one
 	$(call environment,$(VENV))

@@ -380,6 +380,7 @@ def test_the_weights_decay_inversely_to_the_rows(n_rows, decay):
     assert decay_of(make_net(own)) == torch.optim.AdamW(own.parameters()).defaults["weight_decay"]
 
 
+@pytest.mark.slow
 def test_classes_of_pure_noise_are_answered_by_their_shares():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(600, 5)), (rng.uniform(size=600) < 0.3).astype(int)

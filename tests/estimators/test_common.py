@@ -13,12 +13,11 @@ from sk_mcdropout import (
     MCDropoutRegressorCV,
 )
 
-ESTIMATORS = [
-    # Fewer epochs and draws keep the checks quick; of the third each fit is six.
-    MCDropoutRegressor(max_epochs=40),
+# Fewer epochs and draws keep the checks quick; with the noise estimated each fit is six.
+ESTIMATORS = [MCDropoutRegressor(max_epochs=40), MCDropoutClassifier(max_epochs=40)]
+OF_NOISE = [
     MCDropoutRegressor(noise="heteroscedastic", max_epochs=40, n_draws=10),
     MCDropoutRegressor(noise="estimate", max_epochs=20, n_draws=10),
-    MCDropoutClassifier(max_epochs=40),
 ]
 few = {"param_grid": {"lr": [0.01]}, "cv": 2, "n_draws": 10}
 OF_FOLDS = [
@@ -34,10 +33,16 @@ EXPECTED_TO_FAIL = {
 }
 
 
-@parametrize_with_checks(
-    [*ESTIMATORS, *OF_FOLDS], expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL
-)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL)
 def test_estimator_passes_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [*OF_NOISE, *OF_FOLDS], expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL
+)
+def test_estimator_of_noise_or_folds_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
@@ -51,7 +56,7 @@ class Double(MLP):
 
 @pytest.mark.filterwarnings("ignore:the module must have a dropout:UserWarning")
 @pytest.mark.parametrize("name", EXPECTED_TO_FAIL)
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, *OF_NOISE])
 def test_without_dropout_a_weighted_row_counts_as_repeated_ones(estimator, name):
     net = clone(estimator).set_params(module=Double, module__dropout=0.0, max_epochs=20)
     getattr(estimator_checks, name)(type(estimator).__name__, net)

@@ -176,6 +176,7 @@ def test_two_factors_need_two_parts(net, X, y):
         still.calibrate(X, y, "parts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["std", "parts", "isotonic", "conformal"])
 def test_new_rows_are_covered_within_the_binomial_bound_of_200_calibrations(method):
     rng = np.random.default_rng(0)

@@ -43,6 +43,7 @@ def y(X):
     return 100 + 30 * X @ [1.0, -2.0, 0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @each_dtype
 @pytest.mark.parametrize("noise", [None, 7.0, "estimate", "heteroscedastic"])

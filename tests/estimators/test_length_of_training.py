@@ -152,6 +152,7 @@ def test_few_rows_get_thousands_of_steps_and_many_few_epochs(n_rows):
         assert epochs < 50
 
 
+@pytest.mark.slow
 def test_the_length_of_the_training_is_told(X, y):
     net = small_net(max_epochs="auto", batch_size="auto", callbacks=None).fit(X, y)
     assert net.batch_size_ == batch_size_for(50)
@@ -164,6 +165,7 @@ def test_the_length_that_is_given_is_kept(X, y):
     assert (net.max_epochs_, net.batch_size_) == (3, 16)
 
 
+@pytest.mark.slow
 def test_the_number_of_epochs_suits_the_rows_of_a_step_that_are_given(X, y):
     net = small_net(max_epochs="auto", batch_size=-1).fit(X, y)
     assert net.max_epochs_ == n_epochs_for(50, 50)

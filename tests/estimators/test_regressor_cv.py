@@ -153,6 +153,7 @@ def test_an_equal_setting_brings_nothing(folds):
     assert pool_of(same, same[1], folds) == [same[1]]
 
 
+@pytest.mark.slow
 def test_settings_of_another_noise_stay_out(X, y):
     noises = ["heteroscedastic", "estimate", 1.0]
     net = {"max_epochs": 150, "optimizer__weight_decay": 0.0}
@@ -175,6 +176,7 @@ def test_without_noise_or_with_another_scoring_the_best_setting_is_alone(X, y):
         assert model.pooled_params_ == [model.best_params_]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["estimate", "heteroscedastic"])
 def test_nets_of_several_settings_are_pooled(X, y, noise):
     grid = {"dropout": [0.02, 0.1], "lr": [0.005, 0.01]}
@@ -288,6 +290,7 @@ def test_conformal_intervals_are_those_of_the_definition(X, y):
     assert_allclose(model.predict_interval(X_new, coverage=0.8), before)
 
 
+@pytest.mark.slow
 def test_conformal_intervals_hold_new_rows(X):
     rng, inside = np.random.default_rng(3), []
     for k in range(8):
@@ -367,6 +370,7 @@ def test_more_members(X, y):
     assert model.draws(X).shape == (12, 90)
 
 
+@pytest.mark.slow
 def test_several_targets(X, y):
     Y = np.column_stack([y, -1000 * y])
     for noise in ("estimate", "heteroscedastic"):
@@ -508,6 +512,7 @@ class OwnLoss(nn.MSELoss):
     """A loss of the user's, of which no stack knows what it does."""
 
 
+@pytest.mark.slow
 def test_processes_give_the_same(X, y):
     net = {"criterion": OwnLoss}
     one, two = (make_model(net, noise="estimate", n_jobs=n).fit(X, y) for n in (1, 2))

@@ -109,6 +109,7 @@ def test_sparse_integers_reach_an_embedding():
     assert_allclose(net.predict(sparse.csr_array(codes)), net.predict(codes), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_categories_of_an_encoder_are_taken_as_they_come():
     colours = RNG.choice(["red", "green", "blue"], size=(60, 2))
     target = (colours == "red").sum(axis=1) + RNG.normal(size=60) / 10

@@ -284,6 +284,7 @@ for params in ({}, {"criterion": OwnLoss}):
 """
 
 
+@pytest.mark.slow
 def test_processes_take_nets_of_a_script(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")

@@ -71,6 +71,7 @@ def test_the_error_is_told_in_variances_of_the_target(X, y, params):
     assert 3.0 >= after > 2.0
 
 
+@pytest.mark.slow
 def test_a_target_of_noise_is_answered_by_its_mean(X):
     noise = np.random.default_rng(1).normal(size=100)
     answers = small_net(max_epochs=200).fit(X, noise).predict(X)

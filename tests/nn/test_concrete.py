@@ -145,6 +145,7 @@ def test_a_net_without_it_has_no_regularisation():
 # -- in the estimator ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [None, 0.5, "heteroscedastic"])
 def test_the_rates_fall_as_data_grow(noise):
     rates = []

@@ -315,6 +315,7 @@ def test_rows_and_draws_are_cut_to_the_budget(x, monkeypatch, chunk, limit, expe
     assert sizes == [*PLANNED["fold"], *expected]
 
 
+@pytest.mark.slow
 def test_parts_that_are_kept_leave_no_holes_between_the_chunks():
     # Each answer of a chunk that were kept by itself would stay between the big tensors of the
     # chunks, and the next ones would not fit in: 40,000 rows then took about 400 MB.

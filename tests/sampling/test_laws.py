@@ -33,8 +33,12 @@ pytestmark = [
 ]
 
 
-def one_of(cases):
-    return pytest.mark.parametrize(("name", "strategy"), cases, ids=map("-".join, cases))
+def one_of(cases, slow=()):
+    params = (pytest.param(*c, marks=[pytest.mark.slow] if c in slow else []) for c in cases)
+    return pytest.mark.parametrize(("name", "strategy"), params, ids=map("-".join, cases))
+
+
+FORCED = [(name, way) for name, way in TAKEN if way != "auto"]
 
 
 @pytest.fixture
@@ -89,13 +93,13 @@ def test_the_batch_size_changes_nothing(net, x, strategy):
         assert_close(sample(net, x, 4, strategy=strategy, batch_size=batch_size), expected)
 
 
-@one_of(TAKEN)
+@one_of(TAKEN, slow=FORCED)
 def test_the_first_draws_do_not_depend_on_their_number(net, x, strategy):
     ten = sample(net, x, 10, strategy=strategy)
     assert_close(sample(net, x, 5, strategy=strategy), ten[:5])
 
 
-@one_of(TAKEN)
+@one_of(TAKEN, slow=FORCED)
 def test_the_seed_fixes_the_draws_and_they_differ(net, x, strategy):
     first = sample(net, x, 20, seed=1, strategy=strategy)
     torch.rand(3)  # the global state is another one, the draws are the same
@@ -106,7 +110,7 @@ def test_the_seed_fixes_the_draws_and_they_differ(net, x, strategy):
     assert (spread > 0).all()
 
 
-@one_of(TAKEN)
+@one_of(TAKEN, slow=FORCED)
 def test_a_rate_of_zero_everywhere_has_no_spread_and_says_so(name, x, strategy):
     net = ZOO[name].make(0.0).double()
     with pytest.warns(UserWarning, match="rate above 0 to draw from"):
@@ -115,7 +119,7 @@ def test_a_rate_of_zero_everywhere_has_no_spread_and_says_so(name, x, strategy):
     assert_close(mean, predict(net.eval(), x))
 
 
-@one_of(TAKEN)
+@one_of(TAKEN, slow=FORCED)
 def test_nothing_is_left_behind(net, x, strategy):
     own_modes = [module for module in net.modules() if not hasattr(module, "_orig_mod")]
     for i, module in enumerate(own_modes):

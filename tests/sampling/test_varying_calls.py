@@ -98,6 +98,7 @@ def test_a_draw_is_a_function_of_the_row(net, x, strategy):
     assert_close(sample(net, x, 4, strategy=strategy), draws)
 
 
+@pytest.mark.slow
 @SLOW
 @pytest.mark.parametrize("kind", [UntilAllHalt, AsLongAsTheLongest])
 def test_mean_and_std_are_those_of_torch_in_training_mode(net, x):
