@@ -25,7 +25,7 @@ from sk_mcdropout.estimators._training import TrainingNet
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 SOURCES = sorted((ROOT / "sk_mcdropout").rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("sk_mcdropout/*/__init__.py"))
 DOORS = [importlib.import_module(f"sk_mcdropout.{name}") for name in PACKAGES]
@@ -169,7 +169,7 @@ def test_an_example_is_short_and_has_cells(example):
 def test_the_links_of_the_readme_lead_to_files():
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert [link for link in links if not (ROOT / link).is_file()] == []
-    assert {f"examples/{example.name}" for example in EXAMPLES} <= set(links)
+    assert {str(example.relative_to(ROOT)) for example in EXAMPLES} <= set(links)
 
 
 def test_the_readme_names_real_targets_of_make():
