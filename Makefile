@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-# $(call environment,DIRECTORY,MORE REQUIREMENTS,TORCH) makes a virtual environment with the
-# package, the tools and more, with the version of torch that constraints.txt pins or this one.
+# $(call environment,DIRECTORY,MORE REQUIREMENTS,TORCH,EXTRA) makes a virtual environment with the
+# package, the extra `dev` of pyproject.toml or this one, and more, with the version of torch that
+# constraints.txt pins or this one.
 # It is kept while its note .whole, written last, names this place and what it was made from,
 # and while its Python still finds what was installed.
 define environment
@@ -15,7 +16,7 @@ if [ "$$(cat $(1)/.whole 2>&1)" != "$$made_for" ] || ! $(1)/bin/python -c "impor
     && $(PYTHON) -m venv $(1) \
     && sed "$(if $(3),s/^torch==.*/torch==$(3)/)" constraints.txt > $(1)/constraints.txt \
     && $(1)/bin/python -m pip install --quiet --disable-pip-version-check \
-        --editable ".[dev]" --constraint $(1)/constraints.txt $(2) \
+        --editable ".[$(or $(4),dev)]" --constraint $(1)/constraints.txt $(2) \
     && echo "$$made_for" > $(1)/.whole; \
 fi
 endef
@@ -35,7 +36,8 @@ NEWEST_TORCH := 2.14.1
 test slow-tests coverage lower-bounds oldest-torch newest-torch pre-releases: export OMP_NUM_THREADS = 1
 
 .PHONY: help demo test slow-tests coverage check lint format typecheck examples skorch-tests
-.PHONY: lower-bounds oldest-torch newest-torch pre-releases real-nets dist venv clean
+.PHONY: clients lower-bounds oldest-torch newest-torch pre-releases real-nets docs site-tests dist
+.PHONY: venv clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -114,7 +116,7 @@ endef
 export SMOKE_TEST
 
 dist: ## build wheel and sdist, and try both in an environment of their own
-	rm -rf dist build $(VENV)-dist
+	rm -rf dist $(VENV)-dist
 	$(PYTHON) -m venv $(VENV)-dist
 	$(VENV)-dist/bin/python -m pip install --quiet --disable-pip-version-check build twine
 	$(VENV)-dist/bin/python -m build --outdir dist
@@ -127,9 +129,21 @@ dist: ## build wheel and sdist, and try both in an environment of their own
 	    --force-reinstall --no-deps dist/*.tar.gz
 	cd / && "$(CURDIR)/$(VENV)-dist/bin/python" -c "$$SMOKE_TEST"
 
+docs: ## build the site of the documentation in build/docs/html
+	$(call environment,$(VENV)-docs,,,docs)
+	OMP_NUM_THREADS=1 $(VENV)-docs/bin/python -m sphinx --fail-on-warning --keep-going \
+	    -d build/docs/doctrees docs build/docs/html
+
+site-tests: ## open the site that `make docs` built in a browser (installs Debian's chromium)
+	$(call environment,$(VENV)-docs,,,docs)
+	@{ which chromium && which chromedriver; } || { apt-get update -qq \
+	    && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+	$(VENV)-docs/bin/python -m pytest docs/test_site.py
+
 venv: ## make the environment .venv where there is no whole one
 	$(call environment,$(VENV))
 
 clean: ## remove the environments and all that was built
-	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .coverage htmlcov .*_cache
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .coverage htmlcov .*_cache \
+	    docs/api/backreferences docs/api/generated docs/auto_examples docs/tables
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -139,6 +139,17 @@ def test_the_links_of_a_page_lead_to_files(page):
     assert [link for link in links if not (page.parent / link).is_file()] == []
 
 
+@pytest.mark.parametrize("page", [ROOT / "docs" / "benchmarks.md"], ids=name_of)
+def test_the_numbers_of_a_page_stand_in_the_tables_that_it_links_to(page):
+    number = re.compile(r"(?<![\d.])-?\d+\.\d+(?!\.?\d)")
+    sections = [text for text in page.read_text("utf-8").split("\n## ") if "../benchmarks/" in text]
+    assert len(sections) > 5
+    for text in sections:
+        links = re.findall(r"\]\((../benchmarks/[^)]+)", text)
+        tables = "".join((page.parent / link).read_text("utf-8") for link in links)
+        assert set(number.findall(text)) - set(number.findall(tables)) == set()
+
+
 # One example shows what the intervals of a net without noise hold, of which the net warns.
 @pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @pytest.mark.usefixtures("short_trainings")

@@ -50,7 +50,7 @@ print(f"One pass: {1000 * once:.0f} ms. 100 draws: {drawn / once:.1f} times as l
 
 # %%
 # The images that the draws disagree about, and the error on the rest
-# ------------------------------------------------------------------
+# -------------------------------------------------------------------
 disagreement = classifier.predict_uncertainty(X_new).mutual_information
 guess = classifier.predict(X_new)
 order = np.argsort(-disagreement)

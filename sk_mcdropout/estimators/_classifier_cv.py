@@ -97,7 +97,7 @@ class MCDropoutClassifierCV(PredictiveClassifierMixin, ClassifierMixin, CrossFit
         recalibrated.
     n_features_in_ : int
         Number of columns of X, where it is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a frame.
 
     See Also

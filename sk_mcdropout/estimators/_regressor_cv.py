@@ -113,7 +113,7 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
         The scale of y that the draws are pooled in.
     n_features_in_ : int
         Number of columns of X, where it is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X is a frame.
 
     See Also

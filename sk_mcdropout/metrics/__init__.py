@@ -23,7 +23,7 @@ and of classes, beside scikit-learn's ``log_loss`` and ``scoring="neg_log_loss"`
   `area_under_accuracy_rejection_curve`
 - for ``scoring=``: `neg_brier_score_scorer`, `neg_expected_calibration_error_scorer`
 
-The other names serve `sk_mcdropout.displays`, and may change:
+For the other packages, these may change:
 
 - how a fitted model is asked: `predict_mean_and_std`, `last_step`, `knows`, `is_calibrated`,
   `one_target`, `predict_probabilities`, `predict_class_uncertainty`, `UNCERTAINTIES`

@@ -49,7 +49,7 @@ def likeliest_noise(y: Tensor, draws: Tensor, sample_weight: Tensor | None = Non
     ----------
     y : Tensor of shape (n_samples,) or (n_samples, ..., n_targets)
         The target.
-    draws : Tensor of shape (n_draws, *y.shape)
+    draws : Tensor of shape ``(n_draws, *y.shape)``
         Monte-Carlo draws of its mean.
     sample_weight : Tensor of shape (n_samples,), optional
         Weights of the rows, not all of them 0.
