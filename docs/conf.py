@@ -12,12 +12,15 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from skorch import NeuralNet
 
 import sk_mcdropout
 
 HERE = Path(__file__).parent
 DOORS = [f"sk_mcdropout.{path.parent.name}" for path in HERE.glob("../sk_mcdropout/*/__init__.py")]
 FOR_PACKAGES = "For the other packages"
+# The methods of skorch's nets that users call; the others are steps, which ours override.
+OF_SKORCH = {"fit", "partial_fit", "predict", "predict_proba", "save_params", "load_params"}
 
 
 def public_names(door):
@@ -54,9 +57,11 @@ nitpick_ignore_regex = [("py:obj", ".*")]
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"
 autosummary_context = {"public": {door: public_names(door) for door in DOORS}}
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -117,10 +122,11 @@ def leave_out_what_is_for_packages(app, what, name, thing, options, lines):
 
 
 def skip_what_is_inherited(app, what, name, thing, skip, options):
-    """Show the methods and properties that this package wrote, and not those of skorch or torch."""
+    """Show the methods and properties that this package wrote, and not its steps of skorch's."""
+    is_step = name in vars(NeuralNet) and name not in OF_SKORCH
     function = thing.fget if isinstance(thing, property) else inspect.unwrap(thing)
     written_here = getattr(function, "__module__", None) or ""
-    return skip or not written_here.startswith("sk_mcdropout")
+    return skip or is_step or not written_here.startswith("sk_mcdropout")
 
 
 def find_by_last_name(app, env, node, contnode):
@@ -129,7 +135,9 @@ def find_by_last_name(app, env, node, contnode):
     names = [
         name
         for name, entry in domain.objects.items()
-        if entry.objtype in ("class", "function") and name.split(".")[-1] == node["reftarget"]
+        if entry.objtype in ("class", "function")
+        and not entry.aliased
+        and name.split(".")[-1] == node["reftarget"]
     ]
     if node.get("refdomain") != "py" or len(names) != 1:
         return None

@@ -136,6 +136,14 @@ return Promise.allSettled(pictures.map(picture => picture.decode()))
 """
 
 
+CUT_OFF = """
+return [...document.querySelectorAll(".bd-article :is(h1, h2, p, li, dt, img)")]
+    .filter(part => !part.closest("table, pre"))
+    .filter(part => part.getBoundingClientRect().right > document.documentElement.clientWidth)
+    .map(part => part.outerHTML);
+"""
+
+
 def check(browser):
     """Check that the page which is open has no error and all of its pictures."""
     assert browser.execute_script(BROKEN_PICTURES) == []
@@ -151,6 +159,7 @@ def test_a_page_opens_whole_and_fits_the_window(path, width, browser, address):
     )
     browser.get(f"{address}/{path}")
     check(browser)
+    assert browser.execute_script(CUT_OFF) == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 

@@ -150,6 +150,11 @@ def test_the_numbers_of_a_page_stand_in_the_tables_that_it_links_to(page):
         assert set(number.findall(text)) - set(number.findall(tables)) == set()
 
 
+def test_the_api_names_every_package():
+    api = (ROOT / "docs" / "api" / "index.rst").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^   (\w+)$", api, flags=re.MULTILINE)) == PACKAGES
+
+
 # One example shows what the intervals of a net without noise hold, of which the net warns.
 @pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @pytest.mark.usefixtures("short_trainings")
