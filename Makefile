@@ -33,7 +33,8 @@ OLDEST_TORCH := 2.6.0
 NEWEST_TORCH := 2.14.1
 
 # The tests run in two processes; threads of torch's own would only get in their way.
-test slow-tests coverage lower-bounds oldest-torch newest-torch pre-releases: export OMP_NUM_THREADS = 1
+test slow-tests coverage clients lower-bounds oldest-torch newest-torch pre-releases: \
+    export OMP_NUM_THREADS = 1
 
 .PHONY: help demo test slow-tests coverage check lint format typecheck examples skorch-tests
 .PHONY: clients lower-bounds oldest-torch newest-torch pre-releases real-nets docs site-tests dist
@@ -76,17 +77,25 @@ examples: venv ## run the README and the examples alone
 skorch-tests: venv ## run skorch's own tests on our estimators
 	$(VENV)/bin/python tests/skorch_suite/run.py
 
+# modAL asks for skorch 0.9.0, and works with ours.
+clients: ## run the tests of other packages around our estimators, with all of them installed
+	$(call environment,$(VENV)-clients,--editable ".[clients]")
+	$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    modAL-python
+	$(VENV)-clients/bin/python -m pytest -n 2 tests/clients
+
 # What asks the dependencies: the tests of nets and most of sampling need torch alone, whose version
 # is the same, and those of how nets are trained little more.
 WITH_ESTIMATORS := $(patsubst %,tests/estimators/test_%.py,bad_input classifier classifier_cv common \
-    data files masks mixins overrides parameters regressor sample_weight searches seeds shapes sparse \
-    training)
+    data files masks mixins overrides parameters regressor sample_weight seeds shapes sparse training)
 WITH_DRAWS := $(patsubst %,tests/sampling/test_%.py,draws dropouts pooled sample)
+WITH_CLIENTS := $(patsubst %,tests/clients/test_%.py,inspection meta_estimators routing \
+    scikit_optimize searches)
 
 lower-bounds: ## run what asks the dependencies with the oldest of these but torch, on Python 3.11
 	$(call environment,$(VENV)-lower,$(LOWEST))
 	$(VENV)-lower/bin/python -m pytest -n 2 tests/acquisition tests/metrics tests/predictive \
-	    $(WITH_ESTIMATORS) $(WITH_DRAWS)
+	    $(WITH_ESTIMATORS) $(WITH_DRAWS) $(WITH_CLIENTS)
 
 oldest-torch: ## run the tests with the oldest torch that is allowed (downloads several GB)
 	$(call environment,$(VENV)-torch-$(OLDEST_TORCH),,$(OLDEST_TORCH))

@@ -1,8 +1,8 @@
-"""What several tests ask of an estimator, and a small one to ask."""
+"""What several tests ask of an estimator, and small ones to ask."""
 
 import pytest
 
-from sk_mcdropout import MCDropoutRegressor
+from sk_mcdropout import MCDropoutClassifier, MCDropoutRegressor
 
 ASK = {
     "predict": lambda model, X: model.predict(X),
@@ -14,8 +14,18 @@ ASK = {
     "sample_y of 5": lambda model, X: model.sample_y(X, n_samples=5),
 }
 each_question = pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+SMALL = {
+    "module__hidden": (16,),
+    "module__dropout": 0.2,
+    "max_epochs": 3,
+    "n_draws": 10,
+    "random_state": 0,
+}
 
 
 def small_net(**params):
-    defaults = {"module__hidden": (16,), "max_epochs": 3, "n_draws": 10, "random_state": 0}
-    return MCDropoutRegressor(**{**defaults, "module__dropout": 0.2, **params})
+    return MCDropoutRegressor(**{**SMALL, **params})
+
+
+def small_classifier(**params):
+    return MCDropoutClassifier(**{**SMALL, **params})

@@ -9,7 +9,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
@@ -466,17 +465,6 @@ def test_a_search_over_rates_in_a_pipeline(iris):
     search = GridSearchCV(pipe, grid, cv=3, scoring="neg_log_loss").fit(*iris)
     assert search.best_score_ > -0.6
     assert_allclose(search.predict_proba(iris[0]).sum(axis=1), 1)
-
-
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_it_is_calibrated_by_scikit_learn(iris, method):
-    X, codes = iris
-    y, weights = LABELS["strings"][codes], 1.0 + codes
-    model = CalibratedClassifierCV(make_net(max_epochs=10), method=method, cv=3)
-    model.fit(X, y, sample_weight=weights)
-    assert model.score(X, y) > 0.9
-    assert_array_equal(model.classes_, LABELS["strings"])
-    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
 
 
 def test_probabilities_of_half_precision_add_up_to_one():

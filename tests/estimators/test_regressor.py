@@ -4,14 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
-import sklearn
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from questions import each_question, small_net
-from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
+from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from sk_mcdropout import MLP
 
@@ -158,27 +155,6 @@ def test_a_net_without_dropout_says_so_once_and_has_no_spread(X, y, as_input):
 def test_a_mean_without_dropout_needs_no_warning(X, y, recwarn):
     small_net(dropout=0.0).fit(X, y).predict(X)
     assert not recwarn.list
-
-
-# -- pipelines and routing ---------------------------------------------------------------------
-
-
-def test_a_pipeline_passes_return_std_on(X, y):
-    pipe = make_pipeline(StandardScaler(), small_net()).fit(X, y)
-    scaled = StandardScaler().fit_transform(X)
-    expected = small_net().fit(scaled, y).predict(scaled, return_std=True)
-    for actual, part in zip(pipe.predict(X, return_std=True), expected, strict=True):
-        assert_array_equal(actual, part)
-
-
-def test_metadata_routing_passes_return_std_on_where_it_was_requested(X, y):
-    with sklearn.config_context(enable_metadata_routing=True):
-        net = small_net().set_predict_request(return_std=True)
-        mean, std = make_pipeline(StandardScaler(), net).fit(X, y).predict(X, return_std=True)
-        assert mean.shape == std.shape == (40,)
-        silent = make_pipeline(StandardScaler(), small_net()).fit(X, y)
-        with pytest.raises(UnsetMetadataPassedError, match="return_std"):
-            silent.predict(X, return_std=True)
 
 
 # -- units -------------------------------------------------------------------------------------
