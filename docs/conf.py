@@ -144,6 +144,13 @@ def find_by_last_name(app, env, node, contnode):
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", names[0], node, contnode)
 
 
+def lead_back_from_source(app, pagename, templatename, context, doctree):
+    """Mend the links of `viewcode`, which takes all names of a file for those of one package."""
+    if pagename.startswith("_modules/"):
+        link = r"(/(sk_mcdropout\.(?:\w+\.)?(\w+))\.html#)[\w.]+?\.\3\b"
+        context["body"] = re.sub(link, r"\1\2", context["body"])
+
+
 # -- formulas without a script from elsewhere --------------------------------------------------
 
 
@@ -163,3 +170,4 @@ def setup(app):
     app.connect("autodoc-process-docstring", leave_out_what_is_for_packages, priority=400)
     app.connect("autodoc-skip-member", skip_what_is_inherited)
     app.connect("missing-reference", find_by_last_name)
+    app.connect("html-page-context", lead_back_from_source)

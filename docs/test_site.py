@@ -18,6 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 SITE = Path(__file__).parents[1] / "build" / "docs" / "html"
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html"))
+PAGES = [path for path in PAGES if not path.startswith("_static/")]  # templates of the theme
 SEEN = [
     "index.html",
     "benchmarks.html",
