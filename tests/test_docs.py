@@ -24,7 +24,11 @@ from sk_mcdropout.estimators._training import TrainingNet
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+GENERATED = {"_build", "api", "auto_examples", "tables"}  # pages that others make
+PAGES = sorted(
+    page for page in DOCS.rglob("*.md") if not GENERATED & {*page.relative_to(DOCS).parts}
+)
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 SOURCES = sorted((ROOT / "sk_mcdropout").rglob("*.py"))
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("sk_mcdropout/*/__init__.py"))
@@ -82,6 +86,15 @@ def name_of(thing):
     return getattr(thing, "__name__", None) or thing.name
 
 
+def place_of(page):
+    return str(page.relative_to(DOCS))
+
+
+def blocks_of(text):
+    """Return the blocks of Python of a page that are run."""
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     """Run a file as a script, on one thread, in an empty directory and without a screen."""
@@ -116,7 +129,7 @@ def short_trainings(monkeypatch):
 
 @pytest.mark.usefixtures("short_trainings")
 def test_the_code_of_the_readme_runs(script, tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    blocks = blocks_of(README)
     assert len(blocks) == README.count("```python") > 0
     code = tmp_path / "readme.py"
     code.write_text("\n".join(blocks), encoding="utf-8")
@@ -125,15 +138,23 @@ def test_the_code_of_the_readme_runs(script, tmp_path):
 
 
 @pytest.mark.usefixtures("short_trainings")
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=place_of)
 def test_the_code_of_a_page_runs(page, script, tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     code = tmp_path / "page.py"
-    code.write_text("\n".join(blocks), encoding="utf-8")
+    code.write_text("\n".join(blocks_of(page.read_text("utf-8"))), encoding="utf-8")
     script(code)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=place_of)
+def test_a_page_says_why_code_of_it_is_not_run(page):
+    text = page.read_text("utf-8")
+    reasons = re.findall(r"^(.+)\n\n```python no-run\n", text, flags=re.MULTILINE)
+    assert text.count("```python") == len(blocks_of(text)) + len(reasons)
+    tried = re.compile(r"[Tt]ried with [\w-]+ \d+\.\d+")
+    assert [reason for reason in reasons if not tried.search(reason)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=place_of)
 def test_the_links_of_a_page_lead_to_files(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).is_file()] == []
