@@ -1,11 +1,12 @@
 """
-A rate that learns itself
-=========================
+Gal, Hron & Kendall (2017): a rate that learns itself
+=====================================================
 
-``module__dropout="concrete"`` trains the dropout rate of each layer with the weights (Gal, Hron
-& Kendall, 2017). The more data there are, the smaller the epistemic uncertainty, and the rates
-fall; the noise of y stays. As a script, this saves ``concrete_dropout.png`` in the working
-directory.
+"Concrete dropout" (NeurIPS 2017, arXiv:1705.07832) trains the dropout rate of each layer with the
+weights; here ``module__dropout="concrete"`` does. The more data there are, the smaller the
+epistemic uncertainty, and the rates fall; the noise of y stays.
+
+As a script, this saves ``gal_hron_kendall_2017.png`` in the working directory.
 """
 
 # %%
@@ -61,6 +62,6 @@ for ax in (left, right):
     ax.legend(frameon=False)
 
 if __name__ == "__main__":
-    fig.savefig("concrete_dropout.png", dpi=100)
-    print(f"The picture is in {Path('concrete_dropout.png').resolve()}")
+    fig.savefig("gal_hron_kendall_2017.png", dpi=100)
+    print(f"The picture is in {Path('gal_hron_kendall_2017.png').resolve()}")
     plt.show()
