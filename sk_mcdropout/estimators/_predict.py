@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_mcdropout.predictive import PredictiveDistribution, check_shares
 
+from ._table import frame_of, regression_columns
 from ._validation import Integral, Interval, StrOptions, check_params
 
 __all__ = ["PredictiveRegressorMixin"]
@@ -241,7 +242,42 @@ class PredictiveRegressorMixin:
         predictive = self._predictive(X)
         return predictive.logpdf(y) if distribution == "mixture" else predictive.normal_logpdf(y)
 
+    def predict_table(self, X, quantiles=None, coverage=None):
+        """Predict a table with named columns: the mean, the std and its parts, and what is asked.
+
+        It is the form that ``map_partitions`` of Dask, ``mapInPandas`` of Spark and MLflow take.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        quantiles : float or array-like of shape (n_quantiles,), default=None
+            Levels in (0, 1), each of which has a column, as ``quantile_0.05``.
+        coverage : float or array-like of shape (n_levels,), default=None
+            Probabilities in (0, 1), for each of which there are the ends of an interval, as
+            ``lower_0.9`` and ``upper_0.9``.
+
+        Returns
+        -------
+        pandas.DataFrame of n_samples rows
+            The columns ``mean``, ``std``, ``epistemic`` and ``aleatoric``, as in
+            `predict_decomposed`, then the ends of intervals and the quantiles, in the units of y.
+            Several targets have these columns each, as ``y0_mean`` and ``y1_mean``. The index is
+            that of X, where X is a frame of pandas.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        levels, coverages = map(_shares_or_none, ("quantiles", "coverage"), (quantiles, coverage))
+        return frame_of(regression_columns(self._predictive(X), levels, coverages), X)
+
     @property
     def predict_proba(self):
         """Not there: a regressor predicts no probabilities."""
         raise AttributeError(f"{type(self).__name__} has no 'predict_proba'. Use `predict`.")
+
+
+def _shares_or_none(name: str, values: Any) -> np.ndarray:
+    return np.atleast_1d(check_shares(name, [] if values is None else values))

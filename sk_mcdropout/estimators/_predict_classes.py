@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_consistent_length
 from sk_mcdropout.predictive import CategoricalDistribution
 
 from ._classification import codes_of, labels_of
+from ._table import class_columns, frame_of
 
 __all__ = ["PredictiveClassifierMixin"]
 
@@ -141,3 +142,27 @@ class PredictiveClassifierMixin:
             The draws whose mean `predict_proba` returns. Draw ``t`` is one function of X.
         """
         return self._predictive(X).draws()
+
+    def predict_table(self, X):
+        """Predict a table with named columns: the class, the probabilities and how unsure they are.
+
+        It is the form that ``map_partitions`` of Dask, ``mapInPandas`` of Spark and MLflow take.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+
+        Returns
+        -------
+        pandas.DataFrame of n_samples rows
+            The columns ``label``, then ``proba_...`` and ``std_...`` of each class, as in
+            `predict_proba`, and those of `predict_uncertainty` by their names. The index is that
+            of X, where X is a frame of pandas.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        return frame_of(class_columns(self._predictive(X), self.classes_), X)
