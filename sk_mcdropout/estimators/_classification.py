@@ -15,7 +15,7 @@ from sk_mcdropout.sampling import warn
 
 from ._parameters import n_training_rows
 from ._refit import note
-from ._validation import is_half, rows_of_slices
+from ._validation import is_half, refuse_lazy, rows_of_slices
 from ._weighted import WeightedNet
 from ._weights import check_weights, weighted_loss
 
@@ -265,6 +265,7 @@ def codes_of(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def labels_of(y: Any) -> np.ndarray:
     """Return the label of each row as an array."""
+    refuse_lazy(y=y)
     y = y.numpy(force=True) if isinstance(y, Tensor) else y
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":

@@ -154,7 +154,7 @@ class CrossFittedNets(BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        check_is_data(X)
+        check_is_data(X, y)
         if is_dataset(X):
             raise TypeError(
                 "X must be data that can be cut into folds, such as an array. Got a "

@@ -337,7 +337,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
     ) -> tuple[Any, Any]:
         if y is None and (is_dataset(X) or self.iterator_train is not DataLoader):
             return X, y
-        check_is_data(X)
+        check_is_data(X, y)
         X, y = rows_of_slices(X), rows_of_slices(y)
         if not is_table(X) or takes_columns(self.module, X):
             self.check_data(X, y)

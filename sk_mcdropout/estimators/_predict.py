@@ -1,6 +1,7 @@
 """The public predictions of a regressor, each one question to its predictive distribution."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from sklearn.utils import check_random_state
 
 from sk_mcdropout.predictive import PredictiveDistribution, check_shares
 
+from ._by_blocks import RegressionByBlocks, stand_in
 from ._table import frame_of, regression_columns
-from ._validation import Integral, Interval, StrOptions, check_params
+from ._validation import Integral, Interval, StrOptions, check_params, is_lazy, refuse_lazy
 
 __all__ = ["PredictiveRegressorMixin"]
 
@@ -23,13 +25,25 @@ class PredictiveRegressorMixin:
 
     _predictive: Callable[..., PredictiveDistribution]
 
+    def _distribution(self, X: Any, **options: Any) -> Any:
+        """Return the predictive distribution; that of rows of dask answers by its blocks."""
+        if not is_lazy(X):
+            return self._predictive(X, **options)
+        return RegressionByBlocks(self, X, self._distribution_like(X, options), **options)
+
+    def _distribution_like(self, X: Any, options: dict[str, Any]) -> PredictiveDistribution:
+        """Return the distribution of a made-up row, where it can be without a pass of the net."""
+        of_row = self._predictive(stand_in(X), **options)
+        return of_row.of_made_up_row() or of_row
+
     def predict(self, X, return_std=False, return_cov=False):
         """Predict using the mean over Monte-Carlo dropout draws, optionally with std or cov.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Inputs, as for `fit`.
+            Inputs, as for `fit`. Predictions of a dask array or dataframe are dask arrays, made
+            lazily and block by block; those of blocks are those of all rows together.
         return_std : bool, default=False
             Whether to return the standard deviation: that of the draws (``ddof=1``), and with
             ``noise`` that of a new observation.
@@ -58,10 +72,10 @@ class PredictiveRegressorMixin:
         if return_std and return_cov:
             raise RuntimeError("At most one of return_std or return_cov can be requested.")
         if return_cov:
-            return self._predictive(X).mean_and_cov()
+            return self._distribution(X).mean_and_cov()
         if return_std:
-            return self._predictive(X).mean_and_std()
-        return self._predictive(X, noise=False, spread=False).mean()
+            return self._distribution(X).mean_and_std()
+        return self._distribution(X, noise=False, spread=False).mean()
 
     def predict_distribution(self, X):
         """Predict the distribution of new y: an equal mixture over the draws.
@@ -79,7 +93,7 @@ class PredictiveRegressorMixin:
             ``epistemic_std``, ``aleatoric_std``, ``functions``. It draws when it is asked, so the
             estimator should not be fitted anew in the meantime.
         """
-        return self._predictive(X)
+        return self._distribution(X)
 
     def predict_decomposed(self, X):
         """Predict the mean and decompose its uncertainty into epistemic and aleatoric parts.
@@ -100,7 +114,7 @@ class PredictiveRegressorMixin:
             epistemic one add up to the square of ``predict(X, return_std=True)[1]``: Kendall &
             Gal (2017), "What uncertainties do we need in Bayesian deep learning", eq. 9.
         """
-        return self._predictive(X).decompose()
+        return self._distribution(X).decompose()
 
     def draws(self, X):
         """Draw predictions: one for each Monte-Carlo draw.
@@ -116,7 +130,7 @@ class PredictiveRegressorMixin:
             The draws whose mean `predict` returns, without noise, in the units of y. Draw ``t``
             is one function of X.
         """
-        return self._predictive(X, noise=False).functions()
+        return self._distribution(X, noise=False).functions()
 
     def sample_y(self, X, n_samples=1, random_state=0, noise=True):
         """Draw functions and evaluate them at X, as ``GaussianProcessRegressor.sample_y`` does.
@@ -141,7 +155,7 @@ class PredictiveRegressorMixin:
         count = {"n_samples": [Interval(Integral, 1, None, closed="left")]}
         check_params(count, {"n_samples": n_samples}, "sample_y")
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-        predictive = self._predictive(X, noise=noise)
+        predictive = self._distribution(X, noise=noise)
         draw = predictive.rvs if noise else predictive.functions
         return np.moveaxis(draw(n_samples, seed), 0, -1)
 
@@ -167,7 +181,7 @@ class PredictiveRegressorMixin:
             If a level is not in (0, 1), or too far out for the rows of a conformal calibration.
         """
         levels = np.atleast_1d(check_shares("quantiles", quantiles))
-        return self._predictive(X).ppf(levels)
+        return self._distribution(X).ppf(levels)
 
     def predict_interval(self, X, coverage=0.9):
         """Predict an interval that holds a new observation with a given probability.
@@ -193,7 +207,10 @@ class PredictiveRegressorMixin:
             If the coverage is not in (0, 1), or too large for the rows of a conformal calibration.
         """
         levels = check_shares("coverage", coverage)
-        return np.stack(self._predictive(X).interval(levels), axis=-1)
+        distribution = self._distribution(X)
+        if is_lazy(X):
+            return distribution.ends(levels)
+        return np.stack(distribution.interval(levels), axis=-1)
 
     def predict_cdf(self, X, y):
         """Predict the probability that a new observation is at most y.
@@ -210,7 +227,8 @@ class PredictiveRegressorMixin:
         ndarray of shape (n_samples,) or (n_samples, n_targets)
             The probabilities, for each target by itself.
         """
-        return self._predictive(X).cdf(y)
+        refuse_lazy(y=y)
+        return self._distribution(X).cdf(y)
 
     def log_prob(self, X, y, distribution="mixture"):
         """Compute the logarithm of the predictive density at y, row by row.
@@ -239,7 +257,8 @@ class PredictiveRegressorMixin:
         """
         options: dict[str, Any] = {"distribution": [StrOptions({"mixture", "normal"})]}
         check_params(options, {"distribution": distribution}, "log_prob")
-        predictive = self._predictive(X)
+        refuse_lazy(y=y)
+        predictive = self._distribution(X)
         return predictive.logpdf(y) if distribution == "mixture" else predictive.normal_logpdf(y)
 
     def predict_table(self, X, quantiles=None, coverage=None):
@@ -263,7 +282,8 @@ class PredictiveRegressorMixin:
             The columns ``mean``, ``std``, ``epistemic`` and ``aleatoric``, as in
             `predict_decomposed`, then the ends of intervals and the quantiles, in the units of y.
             Several targets have these columns each, as ``y0_mean`` and ``y1_mean``. The index is
-            that of X, where X is a frame of pandas.
+            that of X, where X is a frame of pandas. Of a dask array or dataframe it is a dask
+            dataframe.
 
         Raises
         ------
@@ -271,7 +291,29 @@ class PredictiveRegressorMixin:
             Without pandas.
         """
         levels, coverages = map(_shares_or_none, ("quantiles", "coverage"), (quantiles, coverage))
-        return frame_of(regression_columns(self._predictive(X), levels, coverages), X)
+        columns = partial(regression_columns, quantiles=levels, coverages=coverages)
+        distribution = self._distribution(X)
+        return distribution.frame(columns) if is_lazy(X) else frame_of(columns(distribution), X)
+
+    def score(self, X, y, sample_weight=None):
+        """Compute the coefficient of determination of the mean, as scikit-learn's regressors do.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Their targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            The coefficient.
+        """
+        refuse_lazy(X=X, y=y, sample_weight=sample_weight)
+        return super().score(X, y, sample_weight)  # type: ignore[misc]
 
     @property
     def predict_proba(self):

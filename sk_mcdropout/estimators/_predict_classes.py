@@ -1,14 +1,18 @@
 """The public predictions of a classifier, each one question to its predictive distribution."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
 from sk_mcdropout.predictive import CategoricalDistribution
 
+from ._by_blocks import ClassesByBlocks, stand_in
 from ._classification import codes_of, labels_of
 from ._table import class_columns, frame_of
+from ._validation import is_lazy, refuse_lazy
 
 __all__ = ["PredictiveClassifierMixin"]
 
@@ -18,6 +22,16 @@ class PredictiveClassifierMixin:
 
     classes_: np.ndarray
     _predictive: Callable[..., CategoricalDistribution]
+
+    def _distribution(self, X: Any) -> Any:
+        """Return the predictive distribution; that of rows of dask answers by its blocks."""
+        if not is_lazy(X):
+            return self._predictive(X)
+        return ClassesByBlocks(self, X, self._distribution_like(X))
+
+    def _distribution_like(self, X: Any) -> CategoricalDistribution:
+        """Return the distribution of a made-up row, without a pass of the net."""
+        return self._predictive(stand_in(X)).of_made_up_row(len(self.classes_))
 
     def predict(self, X):
         """Predict the class that is likeliest in the mean over Monte-Carlo dropout draws.
@@ -33,6 +47,8 @@ class PredictiveClassifierMixin:
             The classes.
         """
         places = self.predict_proba(X).argmax(axis=1)
+        if is_lazy(places):
+            return places.map_blocks(self.classes_.take, dtype=self.classes_.dtype)
         return self.classes_[places]
 
     def predict_proba(self, X, return_std=False):
@@ -41,7 +57,8 @@ class PredictiveClassifierMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...)
-            Inputs, as for `fit`.
+            Inputs, as for `fit`. Predictions of a dask array or dataframe are dask arrays, made
+            lazily and block by block; those of blocks are those of all rows together.
         return_std : bool, default=False
             Whether to return the standard deviation over the draws, too.
 
@@ -52,7 +69,7 @@ class PredictiveClassifierMixin:
         std : ndarray of shape (n_samples, n_classes), optional
             Their standard deviation over the draws (``ddof=1``).
         """
-        distribution = self._predictive(X)
+        distribution = self._distribution(X)
         return distribution.mean_and_std() if return_std else distribution.mean()
 
     def predict_log_proba(self, X):
@@ -91,6 +108,7 @@ class PredictiveClassifierMixin:
         ValueError
             If y has other classes than those of `fit`.
         """
+        refuse_lazy(X=X, y=y)
         each = self.predict_log_proba(X)
         codes = codes_of(labels_of(y), self.classes_)
         check_consistent_length(each, codes)
@@ -110,7 +128,7 @@ class PredictiveClassifierMixin:
             Predictive and expected entropy, their difference, the mutual information, variation
             ratio, margin and highest probability, each of shape (n_samples,).
         """
-        return self._predictive(X).uncertainty()
+        return self._distribution(X).uncertainty()
 
     def predict_distribution(self, X):
         """Predict the distribution of the class of each row: an equal mixture over the draws.
@@ -126,7 +144,7 @@ class PredictiveClassifierMixin:
             The distribution. It draws when it is asked, so the estimator should not be fitted
             anew in the meantime.
         """
-        return self._predictive(X)
+        return self._distribution(X)
 
     def draws(self, X):
         """Draw probabilities: those of each Monte-Carlo draw.
@@ -141,7 +159,7 @@ class PredictiveClassifierMixin:
         ndarray of shape (n_draws, n_samples, n_classes)
             The draws whose mean `predict_proba` returns. Draw ``t`` is one function of X.
         """
-        return self._predictive(X).draws()
+        return self._distribution(X).draws()
 
     def predict_table(self, X):
         """Predict a table with named columns: the class, the probabilities and how unsure they are.
@@ -158,11 +176,33 @@ class PredictiveClassifierMixin:
         pandas.DataFrame of n_samples rows
             The columns ``label``, then ``proba_...`` and ``std_...`` of each class, as in
             `predict_proba`, and those of `predict_uncertainty` by their names. The index is that
-            of X, where X is a frame of pandas.
+            of X, where X is a frame of pandas. Of a dask array or dataframe it is a dask dataframe.
 
         Raises
         ------
         ImportError
             Without pandas.
         """
-        return frame_of(class_columns(self._predictive(X), self.classes_), X)
+        columns = partial(class_columns, classes=self.classes_)
+        distribution = self._distribution(X)
+        return distribution.frame(columns) if is_lazy(X) else frame_of(columns(distribution), X)
+
+    def score(self, X, y, sample_weight=None):
+        """Compute the share of rows whose class is predicted, as scikit-learn's classifiers do.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+            Inputs, as for `fit`.
+        y : array-like of shape (n_samples,)
+            Their classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            The share.
+        """
+        refuse_lazy(X=X, y=y, sample_weight=sample_weight)
+        return super().score(X, y, sample_weight)  # type: ignore[misc]

@@ -26,7 +26,7 @@ from ._noiseless import DistributionOfMean, NormalOfMean
 from ._predict import PredictiveRegressorMixin
 from ._refit import check_calibrated_noise
 from ._regression import RegressionNet
-from ._validation import Integral, Interval, Real, StrOptions, check_params
+from ._validation import Integral, Interval, Real, StrOptions, check_params, refuse_lazy
 from ._weights import (
     check_weights,
 )
@@ -456,6 +456,7 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
             ``"parts"``, without noise or without dropout.
         """
         check_params({"method": [StrOptions(set(CALIBRATIONS))]}, {"method": method}, "calibrate")
+        refuse_lazy(y=y)
         X, likelihood = self._check_inputs(X), self._likelihood()
         if method == "isotonic" and not likelihood.has_noise:
             raise ValueError(

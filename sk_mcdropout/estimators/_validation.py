@@ -32,9 +32,11 @@ __all__ = [
     "first_float",
     "floats_to",
     "is_half",
+    "is_lazy",
     "is_plain_table",
     "is_table",
     "pair_of_a_dataset",
+    "refuse_lazy",
     "rows_of_slices",
     "seed_from",
     "takes_columns",
@@ -59,8 +61,26 @@ def is_table(X: Any) -> bool:
     return True
 
 
-def check_is_data(X: Any) -> None:
-    """Refuse a loader, since the net makes its own of the data."""
+def is_lazy(X: Any) -> bool:
+    """Return whether X is a collection of dask's, which is loaded then."""
+    dask = sys.modules.get("dask.base")
+    return dask is not None and dask.is_dask_collection(X)
+
+
+def refuse_lazy(**data: Any) -> None:
+    """Refuse collections of dask's, which would be computed without a word."""
+    for name, values in data.items():
+        if is_lazy(values):
+            raise TypeError(
+                f"`{name}` must be in memory to train, calibrate or score. Got a "
+                f"{type(values).__module__}.{type(values).__name__}. Call `{name}.compute()`, if "
+                "need be on a part of the rows; what is predicted may be larger."
+            )
+
+
+def check_is_data(X: Any, y: Any = None) -> None:
+    """Refuse a loader, since the net makes its own of the data, and what is not computed yet."""
+    refuse_lazy(X=X, y=y)
     if isinstance(X, DataLoader):
         raise TypeError(
             "X must be data or a dataset, of which the net makes its batches by itself. Got a "

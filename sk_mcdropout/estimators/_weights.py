@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from sk_mcdropout.nn import uncompiled
 
 from ._batches import BatchDataset, whole_of
+from ._validation import refuse_lazy
 
 __all__ = [
     "check_can_weigh",
@@ -42,6 +43,7 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     ndarray of shape (n_rows,)
         The weights.
     """
+    refuse_lazy(sample_weight=sample_weight)
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, float(sample_weight))
     weights = check_array(

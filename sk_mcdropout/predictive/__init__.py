@@ -14,7 +14,7 @@
 
 For the other packages:
 
-- `check_shares`: levels and coverages in (0, 1)
+- `check_shares`: levels and coverages in (0, 1); `seed_of`: the seed that a random state stands for
 """
 
 from ._calibration import (
@@ -36,7 +36,7 @@ from ._distribution import GivenOutputs, PredictiveDistribution
 from ._likelihood import GaussianLikelihood
 from ._noise import likeliest_noise
 from ._normal import NormalDistribution
-from ._values import check_shares
+from ._values import check_shares, seed_of
 
 __all__ = [
     "CALIBRATIONS",
@@ -57,4 +57,5 @@ __all__ = [
     "check_shares",
     "likeliest_noise",
     "likeliest_temperature",
+    "seed_of",
 ]

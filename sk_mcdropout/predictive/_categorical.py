@@ -1,8 +1,9 @@
 """The predictive distribution of a classifier: a mixture of probabilities over the draws."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sk_mcdropout.sampling import AnyDraws, mean_and_std_over_draws, mean_over_draws
+
+from ._made_up import MadeUpDraws
 
 __all__ = [
     "CategoricalDistribution",
@@ -193,6 +196,27 @@ class CategoricalDistribution:
             return (self._likelihood.probabilities(outputs).cpu(),)
 
         return self._draws.reduce(probabilities, axis=1)[0].numpy()
+
+    def of_made_up_row(self, n_classes: int) -> Self:
+        """Return the distribution of a row that no net has seen, to learn the shape of answers.
+
+        Parameters
+        ----------
+        n_classes : int
+            Number of classes.
+
+        Returns
+        -------
+        CategoricalDistribution
+            The same distribution of one row with made-up outputs.
+        """
+
+        def make(n_draws: int) -> Tensor:
+            return torch.full((n_draws, 1, n_classes), 1 / n_classes)
+
+        other = copy(self)
+        other._draws = MadeUpDraws(make, self._draws.n_draws, self._draws.seed)
+        return other
 
     def uncertainty(self) -> ClassUncertainty:
         """Compute how unsure the classifier is of each row.

@@ -1,7 +1,7 @@
 """Conformal calibration by the nets of folds: CV+."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,11 @@ class CrossFittedDistribution(PredictiveDistribution):
         """
         of_folds = (PredictiveDistribution(draws, self._likelihood) for draws in self._folds)
         return [distribution.mean_and_std() for distribution in of_folds]
+
+    def _with_draws(self, draws: Any) -> Self:
+        other = super()._with_draws(draws)
+        other._folds = [draws] * len(self._folds)
+        return other
 
 
 class CrossConformalCalibration(Uncalibrated):

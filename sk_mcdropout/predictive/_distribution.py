@@ -1,9 +1,10 @@
 """The predictive distribution of some rows: the mixture over the draws of a net."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import replace
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from sk_mcdropout.sampling import AnyDraws, cov_over_draws, mean_over_draws
 
 from ._calibration import Uncalibrated
 from ._likelihood import GaussianLikelihood
+from ._made_up import MadeUpDraws
 from ._mixture import mixture_cdf, mixture_log_prob, mixture_quantiles
-from ._values import check_shares, in_shape, numbers_of
+from ._values import check_shares, in_shape, numbers_of, seed_of
 
 __all__ = ["GivenOutputs", "PredictiveDistribution"]
 
@@ -230,7 +232,7 @@ class PredictiveDistribution:
         ndarray of shape (size, n_samples) or (size, n_samples, n_targets)
             Their values, in the units of y. Each is one function of all rows.
         """
-        return self._sampled(size, _seed(random_state, self._draws.seed))[0].numpy()
+        return self._sampled(size, seed_of(random_state, self._draws.seed))[0].numpy()
 
     def rvs(self, size: int = 1, random_state: Any = None) -> np.ndarray:
         """Draw new observations: functions, with the noise added to each value.
@@ -247,7 +249,7 @@ class PredictiveDistribution:
         ndarray of shape (size, n_samples) or (size, n_samples, n_targets)
             The observations, in the units of y.
         """
-        seed = _seed(random_state, self._draws.seed)
+        seed = seed_of(random_state, self._draws.seed)
         values, *stds = self._sampled(size, seed, noise=self._likelihood.has_noise)
         for std in stds:
             generator = torch.Generator().manual_seed(seed)
@@ -476,17 +478,32 @@ class PredictiveDistribution:
                 "`n_draws` must be at least 2 for a spread. Got 1. Ask for more draws."
             )
 
+    def of_made_up_row(self) -> Self | None:
+        """Return the distribution of a row that no net has seen, to learn the shape of answers.
+
+        Returns
+        -------
+        PredictiveDistribution or None
+            The same distribution of one row with made-up outputs; None where the number of targets
+            is not known.
+        """
+        n_outputs = self._likelihood.n_outputs
+        if n_outputs is None:
+            return None
+
+        def make(n_draws: int) -> Tensor:
+            return torch.linspace(0, 1, n_draws)[:, None, None].expand(-1, 1, n_outputs)
+
+        return self._with_draws(MadeUpDraws(make, self._draws.n_draws, self._draws.seed))
+
+    def _with_draws(self, draws: Any) -> Self:
+        other = copy(self)
+        other._draws = draws
+        return other
+
     def _check_density(self) -> None:
         if not self._calibration.has_density:
             raise ValueError(
                 "a calibration with a density must be used for `log_prob`. Got "
                 f"{self._calibration.method!r}. Call `calibrate` with `method='std'`."
             )
-
-
-def _seed(random_state: Any, default: int) -> int:
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31 - 1))
-    return default if random_state is None else int(random_state)

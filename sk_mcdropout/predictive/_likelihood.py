@@ -57,6 +57,12 @@ class GaussianLikelihood:
         """Whether the observations have a noise."""
         return self.heteroscedastic or bool(np.any(self.noise_std))
 
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs of the net for a row; None where the number of targets is not known."""
+        n_targets = self.n_targets or (self.loc.size if self.loc.ndim else None)
+        return n_targets and n_targets * (2 if self.heteroscedastic else 1)
+
     def means(self, outputs: Tensor) -> Tensor:
         """Return the means, of shape (n_draws, n_samples, [n_targets])."""
         means = self._in_units(self.parts(outputs)[0])

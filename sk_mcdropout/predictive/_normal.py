@@ -1,7 +1,7 @@
 """The predictive distribution of some rows without draws: a normal for each row."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -85,6 +85,11 @@ class NormalDistribution(PredictiveDistribution):
         mean, std = self._one_component()
         values = in_shape(torch.from_numpy(numbers_of(y)), tuple(mean.shape[1:]))
         return function(values, mean, std).numpy()
+
+    def _with_draws(self, draws: Any) -> Self:
+        other = super()._with_draws(draws)
+        other._moments_of_outputs = draws.moments
+        return other
 
     def _sampled(self, size: Any, seed: int, noise: bool = False) -> NoReturn:
         raise _no_draws()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-__all__ = ["check_shares", "in_shape", "numbers_of"]
+__all__ = ["check_shares", "in_shape", "numbers_of", "seed_of"]
 
 
 def check_shares(name: str, values: Any) -> np.ndarray:
@@ -38,3 +38,12 @@ def in_shape(y: Any, shape: tuple[int, ...]) -> Any:
             f"{tuple(y.shape)} for predictions of shape {shape}."
         )
     return y.reshape(shape)
+
+
+def seed_of(random_state: Any, default: int) -> int:
+    """Return a seed; without a random state the default."""
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    return default if random_state is None else int(random_state)
