@@ -12,11 +12,13 @@ Where to look:
   `add_dropout` for nets that have none
 - ``metrics``: scores of predictions with an uncertainty, and scorers for searches
 - ``displays``: pictures of them
+- ``pipeline``: intervals, calibration and more of a net at the end of a scikit-learn pipeline
 - ``acquisition``: which row to label or to try next
 
 The docstring of each package says what is behind it. A package imports another one by its door,
-``sk_mcdropout.sampling`` and not a file in it, and only downwards: displays and acquisition import
-metrics; estimators import predictive, which imports nn, which imports sampling.
+``sk_mcdropout.sampling`` and not a file in it, and only downwards: pipeline imports estimators and
+metrics; displays and acquisition import metrics; estimators import predictive, which imports nn,
+which imports sampling.
 """
 
 from .estimators import (

@@ -4,16 +4,28 @@
 - `MCDropoutRegressorCV`: an ensemble of them, each trained without a fold, with a search
 - `MCDropoutClassifier`: classification with probabilities and their uncertainty from dropout
 - `MCDropoutClassifierCV`: an ensemble of these
+
+For the other packages:
+
+- `PredictiveRegressorMixin`, `PredictiveClassifierMixin`: the methods that predict, of all that has
+  ``_predictive``
+- `refuse_lazy`: data that must be in memory
 """
 
 from ._classifier import MCDropoutClassifier
 from ._classifier_cv import MCDropoutClassifierCV
+from ._predict import PredictiveRegressorMixin
+from ._predict_classes import PredictiveClassifierMixin
 from ._regressor import MCDropoutRegressor
 from ._regressor_cv import MCDropoutRegressorCV
+from ._validation import refuse_lazy
 
 __all__ = [
     "MCDropoutClassifier",
     "MCDropoutClassifierCV",
     "MCDropoutRegressor",
     "MCDropoutRegressorCV",
+    "PredictiveClassifierMixin",
+    "PredictiveRegressorMixin",
+    "refuse_lazy",
 ]

@@ -29,11 +29,13 @@ class PredictiveRegressorMixin:
         """Return the predictive distribution; that of rows of dask answers by its blocks."""
         if not is_lazy(X):
             return self._predictive(X, **options)
-        return RegressionByBlocks(self, X, self._distribution_like(X, options), **options)
+        return RegressionByBlocks(
+            self, X, self._distribution_like(stand_in(X), **options), **options
+        )
 
-    def _distribution_like(self, X: Any, options: dict[str, Any]) -> PredictiveDistribution:
+    def _distribution_like(self, row: Any, **options: Any) -> PredictiveDistribution:
         """Return the distribution of a made-up row, where it can be without a pass of the net."""
-        of_row = self._predictive(stand_in(X), **options)
+        of_row = self._predictive(row, **options)
         return of_row.of_made_up_row() or of_row
 
     def predict(self, X, return_std=False, return_cov=False):

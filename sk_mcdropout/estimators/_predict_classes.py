@@ -27,11 +27,11 @@ class PredictiveClassifierMixin:
         """Return the predictive distribution; that of rows of dask answers by its blocks."""
         if not is_lazy(X):
             return self._predictive(X)
-        return ClassesByBlocks(self, X, self._distribution_like(X))
+        return ClassesByBlocks(self, X, self._distribution_like(stand_in(X)))
 
-    def _distribution_like(self, X: Any) -> CategoricalDistribution:
+    def _distribution_like(self, row: Any) -> CategoricalDistribution:
         """Return the distribution of a made-up row, without a pass of the net."""
-        return self._predictive(stand_in(X)).of_made_up_row(len(self.classes_))
+        return self._predictive(row).of_made_up_row(len(self.classes_))
 
     def predict(self, X):
         """Predict the class that is likeliest in the mean over Monte-Carlo dropout draws.

@@ -8,6 +8,7 @@ transformer only shifts and scales the target.
 from inspect import Parameter, signature
 
 import numpy as np
+from sklearn import get_config
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
@@ -17,12 +18,13 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["is_calibrated", "knows", "last_step", "one_target", "predict_mean_and_std"]
 
 
-def last_step(estimator, X=None):
+def last_step(estimator, X=None, metadata=None):
     """Return the model at the end of searches and pipelines, and X as it reaches the model.
 
     Parameters
@@ -31,13 +33,15 @@ def last_step(estimator, X=None):
         A fitted estimator.
     X : array-like of shape (n_samples, n_features) or (n_samples, ...), default=None
         Inputs of the estimator.
+    metadata : dict, default=None
+        What the steps ask for, with scikit-learn's metadata routing switched on.
 
     Returns
     -------
     model : object
         The last step of the pipeline, of the best one in a search; or the estimator itself.
     X : array-like or None
-        The inputs after the steps before it.
+        The inputs after the steps before it; steps that only resample in training are skipped.
 
     Examples
     --------
@@ -50,12 +54,21 @@ def last_step(estimator, X=None):
     (BayesianRidge(), array([[0.5]]))
     """
     if hasattr(estimator, "best_estimator_"):
-        return last_step(estimator.best_estimator_, X)
+        return last_step(estimator.best_estimator_, X, metadata)
     if not isinstance(estimator, Pipeline):
         return estimator, X
-    if X is not None and len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    return last_step(estimator[-1], X)
+    if metadata and not get_config()["enable_metadata_routing"]:
+        raise ValueError(
+            "metadata routing must be switched on for steps to get metadata. Got "
+            f"{sorted(metadata)!r} without. Call "
+            "`sklearn.set_config(enable_metadata_routing=True)`."
+        )
+    routed = process_routing(estimator, "predict", **(metadata or {}))
+    *steps, (name, model) = estimator.steps
+    for step, transformer in [] if X is None else steps:
+        if transformer not in (None, "passthrough") and not hasattr(transformer, "fit_resample"):
+            X = transformer.transform(X, **routed[step].transform)
+    return last_step(model, X, routed[name].predict)
 
 
 def knows(model, method, parameter):
