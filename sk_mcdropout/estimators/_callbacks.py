@@ -119,7 +119,8 @@ class DecayByNoise(Callback):
         """Set the decay of the next step."""
         if not self.groups_ or not training:
             return
-        self.v_ = recent_error(self.v_, net._relative_error(batch, y_pred))
+        error = net._over_processes(net._relative_error(batch, y_pred))
+        self.v_ = recent_error(self.v_, error)
         rule = decay_for_likelihood if net.noise == "heteroscedastic" else decay_for
         self._set(net, rule(self.v_, net._n_batches or math.inf))
 

@@ -236,6 +236,13 @@ class DrawingNet(NeuralNet):
         """
         return super(AccelerateMixin, self) if isinstance(self, AccelerateMixin) else self
 
+    def _over_processes(self, number: float) -> float:
+        """Return the mean of a number over the processes of skorch's mix-in for accelerate."""
+        accelerator = getattr(self, "accelerator", None)
+        if getattr(accelerator, "num_processes", 1) == 1:
+            return number
+        return float(accelerator.reduce(torch.tensor(number, device=accelerator.device), "mean"))
+
     def _torch_modules(self) -> list[nn.Module]:
         parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
         return [part for part in parts if isinstance(part, nn.Module)]

@@ -320,7 +320,7 @@ class MCDropoutNet(SettableNet, TrainingNet):
         with draws.evaluating():
             self.dropout_sites_ = draws.sites()
             outputs = {
-                n_rows: self.evaluation_step((first_rows(x, n_rows), None), training=False)
+                n_rows: self._alone().evaluation_step((first_rows(x, n_rows), None), training=False)
                 for n_rows in (2, 3)  # what has another length in both is no prediction
             }
             prediction = find_prediction(outputs, self.output)

@@ -20,7 +20,7 @@ def processes(tmp_path_factory):
     """Train once in two processes, and return what each of them ended with."""
     directory = tmp_path_factory.mktemp("accelerated")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    launcher += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     done = subprocess.run(
         [*launcher, str(SCRIPT), str(directory)],
         capture_output=True,
