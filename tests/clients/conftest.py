@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+collect_ignore = ["accelerated_training.py"]  # a script that needs accelerate
+
 
 @pytest.fixture(scope="session")
 def X():
