@@ -22,6 +22,7 @@ which imports sampling.
 """
 
 from .estimators import (
+    TRUSTED_TYPES,
     MCDropoutClassifier,
     MCDropoutClassifierCV,
     MCDropoutRegressor,
@@ -34,6 +35,7 @@ from .sampling import dropout_sites, mean_and_std, register_dropout, sample
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
+    "TRUSTED_TYPES",
     "BetaNLLLoss",
     "ConcreteDropout",
     "MCDropoutClassifier",

@@ -4,6 +4,7 @@
 - `MCDropoutRegressorCV`: an ensemble of them, each trained without a fold, with a search
 - `MCDropoutClassifier`: classification with probabilities and their uncertainty from dropout
 - `MCDropoutClassifierCV`: an ensemble of these
+- `TRUSTED_TYPES`: what ``skops.io.load`` is to trust in files of them
 
 For the other packages:
 
@@ -18,9 +19,11 @@ from ._predict import PredictiveRegressorMixin
 from ._predict_classes import PredictiveClassifierMixin
 from ._regressor import MCDropoutRegressor
 from ._regressor_cv import MCDropoutRegressorCV
+from ._trusted import TRUSTED_TYPES
 from ._validation import refuse_lazy
 
 __all__ = [
+    "TRUSTED_TYPES",
     "MCDropoutClassifier",
     "MCDropoutClassifierCV",
     "MCDropoutRegressor",

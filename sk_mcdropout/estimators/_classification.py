@@ -229,6 +229,28 @@ class ClassificationNet(WeightedNet):
             "`predict_nonlinearity` what makes probabilities of the outputs; None for nothing."
         )
 
+    # -- what is saved with the weights ----------------------------------------------------------
+
+    def _learned(self):
+        learned, labels = {}, self.__dict__.get("_labels")
+        if labels is not None and (labels.dtype.kind in "biufU" or _are_words(labels)):
+            learned["classes"] = [labels.dtype.str, labels.tolist()]
+        if "temperature_" in vars(self):
+            learned["temperature_"] = self.temperature_
+        return learned
+
+    def _take_learned(self, learned):
+        self.__dict__.pop("temperature_", None)
+        if "classes" in learned:
+            dtype, labels = learned["classes"]
+            self.__dict__["_labels"] = np.asarray(labels, dtype=dtype)
+        if "temperature_" in learned:
+            self.temperature_ = learned["temperature_"]
+
+
+def _are_words(labels: np.ndarray) -> bool:
+    return all(isinstance(label, str) for label in labels)
+
 
 def _warn_of_order(classes: np.ndarray) -> None:
     if not (classes[:-1] < classes[1:]).all():

@@ -29,6 +29,7 @@ from ._validation import (
     seed_from,
     takes_columns,
 )
+from ._versions import stamped, without_stamp
 from ._weights import check_weights
 
 __all__ = ["CrossFittedNets"]
@@ -65,6 +66,12 @@ class CrossFittedNets(BaseEstimator):
     n_draws: int
     masks: str
     random_state: Any
+
+    def __getstate__(self):
+        return stamped(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(without_stamp(self, state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -20,6 +20,7 @@ from sk_mcdropout.sampling import alone_with, find_prediction, first_rows
 from ._endings import check_finite, is_early_stop, state_of
 from ._parameters import check_components
 from ._refit import forget_warnings, note, warn_of_changes
+from ._saving import SavedNet
 from ._settable import SettableNet
 from ._training import TrainingNet
 from ._validation import (
@@ -50,7 +51,7 @@ class FalseOnceMade:
         return False
 
 
-class MCDropoutNet(SettableNet, TrainingNet):
+class MCDropoutNet(SettableNet, SavedNet, TrainingNet):
     """Base class: fit like scikit-learn, train like skorch, and draw with dropout on."""
 
     _parameter_constraints: dict[str, Any] = {}

@@ -14,12 +14,13 @@ from sk_mcdropout.nn import (
     mean_and_log_variance,
     nll_scale,
 )
+from sk_mcdropout.predictive import CALIBRATIONS
+from sk_mcdropout.sampling import warn
 
 from ._batches import BatchDataset, some_targets, whole_of
 from ._refit import note
 from ._target import (
     ELEMENTWISE,
-    WithTarget,
     align,
     compares_numbers,
     mean_and_scale,
@@ -31,6 +32,8 @@ from ._weighted import WeightedNet
 from ._weights import weighted_loss
 
 __all__ = ["RegressionNet"]
+
+_ARRAYS, _NOISE = ("y_mean_", "y_scale_", "noise_std_"), "_calibrated_noise"
 
 
 class RegressionNet(WeightedNet):
@@ -210,6 +213,32 @@ class RegressionNet(WeightedNet):
         self.criterion_ = self.initialized_instance(kind, self.get_params_for("criterion"))
         return self
 
-    def _get_module(self, name, msg):
-        module = super()._get_module(name, msg)
-        return WithTarget(self, module) if name == "module_" else module
+    # -- what is saved with the weights ----------------------------------------------------------
+
+    def _learned(self):
+        known = vars(self)
+        if "y_mean_" not in known:
+            return {}
+        learned = {name: np.asarray(known[name]).tolist() for name in _ARRAYS if name in known}
+        if (fitted := known.get("calibration_")) is not None:
+            arrays = [part for part in (fitted.values, fitted.weights) if part is not None]
+            learned["calibration_"] = [fitted.method, *(np.asarray(a).tolist() for a in arrays)]
+            learned[_NOISE] = known[_NOISE]
+        return learned
+
+    def _take_learned(self, learned):
+        if self.normalize_y and not learned:
+            warn(
+                "the file must hold the scale of y for predictions in its units. Got a file of "
+                "weights alone. Set `y_mean_` and `y_scale_` to those of the net that was saved, "
+                "or save it by its `save_params`."
+            )
+        for name in ("calibration_", _NOISE):
+            vars(self).pop(name, None)
+        for name in _ARRAYS:
+            if name in learned:
+                setattr(self, name, np.asarray(learned[name]))
+        if "calibration_" in learned:
+            method, *arrays = learned["calibration_"]
+            self.calibration_ = CALIBRATIONS[method](*map(np.asarray, arrays))
+            self.__dict__[_NOISE] = learned[_NOISE]

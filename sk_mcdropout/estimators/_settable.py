@@ -1,9 +1,7 @@
-"""The parameters and the state of a skorch net: set, shown and saved as scikit-learn does."""
+"""The parameters and the state of a skorch net: set and shown as scikit-learn does."""
 
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet
-
-from sk_mcdropout.sampling import DropoutSites
 
 from ._parameters import check_arguments, parameter_names, refuse_mistyped
 from ._refit import check_trained, made_anew, module_of
@@ -109,16 +107,3 @@ class SettableNet(NeuralNet):
         super().check_is_fitted(attributes, *args, **kwargs)
         if attributes is None:
             check_trained(self)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if "_warned" in state:
-            state["_warned"] = set()
-        if (sites := state.get("dropout_sites_")) is not None:  # skops keeps the items of a list
-            state["dropout_sites_"] = list(sites), sites.strategies, sites.refused
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if isinstance(parts := vars(self).get("dropout_sites_"), tuple):
-            self.dropout_sites_ = DropoutSites(*parts)

@@ -9,12 +9,9 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from sk_mcdropout.nn import BetaNLLLoss, uncompiled
-from sk_mcdropout.predictive import CALIBRATIONS
-from sk_mcdropout.sampling import warn
 
 __all__ = [
     "ELEMENTWISE",
-    "WithTarget",
     "align",
     "compares_numbers",
     "mean_and_scale",
@@ -24,11 +21,6 @@ __all__ = [
 
 # Losses that compare the output with y number by number, so that their shapes must agree.
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
-
-# Where the state dict of a module carries the scale of its target.
-_METADATA = "sk_mcdropout.target"
-_NOISE = "_calibrated_noise"
-_ARRAYS = ("y_mean_", "y_scale_", "noise_std_")
 
 
 def target_array(y: Any) -> np.ndarray | None:
@@ -117,45 +109,3 @@ def align(y: Tensor, output: Tensor, criterion: Any) -> Tensor:
 def compares_numbers(criterion: Any) -> bool:
     """Return whether a loss compares a tensor with y, number by number."""
     return isinstance(uncompiled(criterion), (*ELEMENTWISE, BetaNLLLoss))
-
-
-class WithTarget:
-    """A module whose state dict also carries the scale, noise and calibration, as metadata."""
-
-    def __init__(self, net, module):
-        self.net = net
-        self.module = module
-
-    def state_dict(self):
-        """Return the module's state; its metadata hold the scale, the noise, the calibration."""
-        state = self.module.state_dict()
-        known = {name: vars(self.net)[name] for name in _ARRAYS if name in vars(self.net)}
-        if "y_mean_" in known:
-            target: dict[str, Any] = {name: np.asarray(v).tolist() for name, v in known.items()}
-            if (fitted := getattr(self.net, "calibration_", None)) is not None:
-                arrays = [a for a in (fitted.values, fitted.weights) if a is not None]
-                target["calibration_"] = (fitted.method, *(np.asarray(a).tolist() for a in arrays))
-                target.update({name: v for name, v in vars(self.net).items() if name == _NOISE})
-            state._metadata[_METADATA] = target
-        return state
-
-    def load_state_dict(self, state):
-        """Load the module's state, and what the metadata hold where they are there."""
-        if self.net.normalize_y and not hasattr(state, "_metadata"):
-            warn(
-                "the file must hold the scale of y for predictions in its units. Got a file of "
-                "tensors alone, as safetensors writes them. Set `y_mean_` and `y_scale_` to those "
-                "of the net that was saved, or save it without safetensors."
-            )
-        for name in ("calibration_", _NOISE, "_made_anew"):
-            vars(self.net).pop(name, None)
-        for name, part in getattr(state, "_metadata", {}).get(_METADATA, {}).items():
-            if name == "calibration_":
-                method, *arrays = part
-                fitted = CALIBRATIONS[method](*map(np.asarray, arrays))
-                setattr(self.net, name, fitted)
-            elif name == _NOISE:
-                vars(self.net)[name] = part
-            else:
-                setattr(self.net, name, np.asarray(part))
-        return self.module.load_state_dict(state)

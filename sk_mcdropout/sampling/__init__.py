@@ -4,7 +4,7 @@ For users of plain torch:
 
 - `sample`: all draws; `mean_and_std`: their mean and standard deviation
 - `register_dropout`: classes that draw random numbers by hand
-- `dropout_sites`: which dropouts are drawn, and by which of the `STRATEGIES`
+- `dropout_sites`: which dropouts are drawn, each a `DropoutSite`, and by which of the `STRATEGIES`
 - `MASK_LAWS`: what the masks of the draws have to do with each other
 - `Draws`: the draws of a module for batches of rows, reduced chunk by chunk; `PooledDraws`: those
   of several modules; `ChainedDraws`: those of parts of the rows, each by its own modules
@@ -29,6 +29,7 @@ from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated
 from ._functions import gaussian_dropout, masked_in_turn
+from ._masks import DropoutSite
 from ._memory import Plans
 from ._modes import tidy_modes
 from ._numbers import register_dropout
@@ -47,6 +48,7 @@ __all__ = [
     "AnyDraws",
     "ChainedDraws",
     "Draws",
+    "DropoutSite",
     "DropoutSites",
     "Plans",
     "PooledDraws",

@@ -1,42 +1,39 @@
-"""Nets in files: by pickle, and by skops, which tells what it is to be trusted with."""
+"""Estimators in files: what comes out draws bit by bit what went in, or says why not."""
 
+import io
+import os
 import pickle
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.exceptions import DeviceWarning
 from torch import nn
 
-from sk_mcdropout import MCDropoutRegressor
+import sk_mcdropout
+from sk_mcdropout import (
+    TRUSTED_TYPES,
+    MCDropoutClassifier,
+    MCDropoutClassifierCV,
+    MCDropoutRegressor,
+    MCDropoutRegressorCV,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
 Y = RNG.normal(size=40)
-
-# What a net of the default parts is made of, as the README lists it.
-TRUSTED = {
-    "builtins.print",
-    "functools.partial",
-    "sk_mcdropout.estimators._batches.BatchDataset",
-    "sk_mcdropout.estimators._callbacks.CosineSchedule",
-    "sk_mcdropout.estimators._callbacks.DecayByNoise",
-    "sk_mcdropout.estimators._callbacks.EarlyEnd",
-    "sk_mcdropout.estimators._regressor.MCDropoutRegressor",
-    "sk_mcdropout.nn._mlp.MLP",
-    "sk_mcdropout.sampling._masks.DropoutSite",
-    "skorch.callbacks.logging.EpochTimer",
-    "skorch.callbacks.logging.PrintLog",
-    "skorch.callbacks.scoring.PassthroughScoring",
-    "skorch.history.History",
-    "skorch.setter.optimizer_setter",
-    "torch.nn.modules.loss.MSELoss",
-    "torch.optim.adamw.AdamW",
-    "torch.optim.lr_scheduler.LambdaLR",
-    "torch.utils.data.dataloader.DataLoader",
-}
+KIND = np.where(X[:, 0] > 0, "high", "low")
+OTHER = r"Got one of {}, and this is {}: its predictions may be others"
 
 
 class Own(nn.Module):
@@ -50,47 +47,109 @@ class Own(nn.Module):
         return self.layers(X)
 
 
-def small_net(**params):
-    defaults = {"max_epochs": 2, "n_draws": 5, "random_state": 0}
-    return MCDropoutRegressor(**{**defaults, **params})
+def regressor(**params):
+    return MCDropoutRegressor(**{"max_epochs": 2, "n_draws": 5, "random_state": 0, **params})
 
 
-def through_skops(estimator):
-    skops = pytest.importorskip("skops.io", reason="skops is not installed")
-    saved = skops.dumps(estimator)
-    return skops.loads(saved, trusted=skops.get_untrusted_types(data=saved))
+def classifier(**params):
+    return MCDropoutClassifier(**{"max_epochs": 2, "n_draws": 5, "random_state": 0, **params})
+
+
+def ensemble(kind, one, **params):
+    few = {"param_grid": {}, "cv": 2, "n_draws": 5, "random_state": 0}
+    return kind(one(max_epochs=1), **few, **params)
+
+
+def regressor_cv(**params):
+    return ensemble(MCDropoutRegressorCV, MCDropoutRegressor, **params)
+
+
+def classifier_cv(**params):
+    return ensemble(MCDropoutClassifierCV, MCDropoutClassifier, **params)
+
+
+NETS = {
+    "default": lambda: regressor().fit(X, Y),
+    "no seed given": lambda: regressor(random_state=None).fit(X, Y),
+    "std": lambda: regressor(noise=1.0).fit(X, Y).calibrate(X, Y),
+    "isotonic": lambda: regressor(noise="estimate").fit(X, Y).calibrate(X, Y, "isotonic"),
+    "conformal": lambda: regressor(noise=1.0).fit(X, Y).calibrate(X, Y, "conformal"),
+    "two targets": lambda: regressor(noise="heteroscedastic").fit(X, np.c_[Y, Y**2]),
+    "concrete": lambda: regressor(module__dropout="concrete").fit(X, Y),
+    "classifier": lambda: classifier().fit(X, KIND),
+    "temperature": lambda: classifier().fit(X, KIND).calibrate(X, KIND),
+    "whole numbers": lambda: classifier(classes=[3, 7]).fit(X, np.where(Y > 0, 7, 3)),
+}
+OTHERS = {
+    "own module": lambda: regressor(module=Own, dropout=0.1).fit(X, Y),
+    "pipeline": lambda: make_pipeline(StandardScaler(), regressor()).fit(X, Y),
+    "regressor CV": lambda: regressor_cv().fit(X, Y),
+    "regressor CV, calibrated": lambda: regressor_cv(calibration="conformal").fit(X, Y),
+    "classifier CV": lambda: classifier_cv().fit(X, KIND),
+    "classifier CV, calibrated": lambda: classifier_cv(calibration="temperature").fit(X, KIND),
+}
+FITTED = {name: cache(make) for name, make in {**NETS, **OTHERS}.items()}
+
+
+def answers(estimator):
+    """Return what an estimator draws and predicts."""
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    if hasattr(last, "classes_"):
+        yield from (estimator.draws(X), estimator.predict(X))
+        yield from estimator.predict_proba(X, return_std=True)
+        return
+    yield from estimator.predict(X, return_std=True)
+    if last is estimator:
+        yield estimator.draws(X)
+    if last is estimator and hasattr(estimator, "calibration_"):
+        yield estimator.predict_interval(X, coverage=0.5)
+
+
+def check_same(loaded, estimator):
+    ours, theirs = list(answers(loaded)), list(answers(estimator))
+    assert len(ours) >= 2
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        assert_array_equal(one, other)
 
 
 def through_pickle(estimator):
     return pickle.loads(pickle.dumps(estimator))
 
 
-NETS = {
-    "default": lambda: small_net().fit(X, Y),
-    "calibrated": lambda: small_net(noise=1.0).fit(X, Y).calibrate(X, Y, "conformal"),
-    "estimated": lambda: small_net(noise="estimate").fit(X, Y),
-    "heteroscedastic": lambda: small_net(noise="heteroscedastic").fit(X, np.c_[Y, Y]),
-    "concrete": lambda: small_net(module__dropout="concrete").fit(X, Y),
-    "own module": lambda: small_net(module=Own, dropout=0.1).fit(X, Y),
-    "pipeline": lambda: make_pipeline(StandardScaler(), small_net()).fit(X, Y),
-}
+def through_joblib(estimator):
+    joblib.dump(estimator, file := io.BytesIO(), compress=1)
+    file.seek(0)
+    return joblib.load(file)
 
 
-@pytest.mark.parametrize("through", [through_skops, through_pickle])
-@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
-def test_a_net_from_a_file_predicts_the_same(make, through):
-    net = make()
-    loaded = through(net)
-    for ours, theirs in zip(
-        net.predict(X, return_std=True), loaded.predict(X, return_std=True), strict=True
-    ):
-        assert_array_equal(ours, theirs)
-    assert repr(loaded) == repr(net)
+def through_cloudpickle(estimator):
+    return pickle.loads(pytest.importorskip("cloudpickle").dumps(estimator))
 
 
-@pytest.mark.parametrize("through", [through_skops, through_pickle])
+def through_skops(estimator):
+    skops = pytest.importorskip("skops.io", reason="skops is not installed")
+    return skops.loads(skops.dumps(estimator), trusted=[*TRUSTED_TYPES, Own.__module__ + ".Own"])
+
+
+WAYS = [through_pickle, through_joblib, through_cloudpickle, through_skops]
+
+
+# -- whole estimators ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("through", WAYS)
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_an_estimator_from_a_file_draws_the_same(make, through):
+    estimator = make()
+    loaded = through(estimator)
+    check_same(loaded, estimator)
+    assert repr(loaded) == repr(estimator)
+
+
+@pytest.mark.parametrize("through", WAYS)
 def test_a_net_from_a_file_has_its_dropouts_and_trains_on(through):
-    net = small_net().fit(X, Y)
+    net = regressor().fit(X, Y)
     loaded = through(net)
     assert str(loaded.dropout_sites_) == str(net.dropout_sites_)
     assert loaded.dropout_sites_ == net.dropout_sites_
@@ -98,12 +157,237 @@ def test_a_net_from_a_file_has_its_dropouts_and_trains_on(through):
     assert len(loaded.history) == 4
 
 
-def test_skops_asks_to_trust_what_the_readme_lists():
+@pytest.mark.parametrize("make", [regressor, classifier, regressor_cv, classifier_cv])
+@pytest.mark.parametrize("through", WAYS)
+def test_an_estimator_that_was_not_fitted_goes_through_a_file(make, through):
+    assert repr(through(make())) == repr(make())
+
+
+LOADS = """
+import io, pickle, sys
+files = pickle.load(sys.stdin.buffer)
+X, answers = files.pop("X"), {}
+import joblib, skops.io
+from sk_mcdropout import TRUSTED_TYPES
+loaders = {
+    "pickle": pickle.loads,
+    "joblib": lambda file: joblib.load(io.BytesIO(file)),
+    "skops": lambda file: skops.io.loads(file, trusted=TRUSTED_TYPES),
+}
+for (name, way), file in files.items():
+    answers[name, way] = loaders[way](file).draws(X)
+sys.stdout.buffer.write(pickle.dumps(answers))
+"""
+
+
+def test_an_estimator_draws_the_same_in_another_process():
+    skops, cloudpickle = pytest.importorskip("skops.io"), pytest.importorskip("cloudpickle")
+    expected, files = {}, {"X": X}
+    for name in ("default", "temperature", "regressor CV", "classifier CV", "own module"):
+        estimator = FITTED[name]()
+        joblib.dump(estimator, file := io.BytesIO())
+        expected[name] = estimator.draws(X)
+        if name == "own module":  # the other process has no such class, and is told what it is
+            cloudpickle.register_pickle_by_value(sys.modules[__name__])
+            files[name, "pickle"] = cloudpickle.dumps(estimator)
+            cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+            continue
+        files[name, "pickle"] = pickle.dumps(estimator)
+        files[name, "joblib"] = file.getvalue()
+        files[name, "skops"] = skops.dumps(estimator)
+    env = {**os.environ, "PYTHONPATH": str(Path(sk_mcdropout.__file__).parents[1])}
+    command = [sys.executable, "-c", LOADS]
+    done = subprocess.run(command, input=pickle.dumps(files), capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr.decode()
+    loaded = pickle.loads(done.stdout)
+    assert len(loaded) == len(files) - 1 == 13
+    for (name, _), draws in loaded.items():
+        assert_array_equal(draws, expected[name])
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "meta"])
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without one")
+def test_a_net_of_a_device_that_is_not_there_is_loaded_onto_the_cpu(device):
+    net = FITTED["default"]()
+    state = {**net.__getstate__(), "device": device}
+    loaded = MCDropoutRegressor.__new__(MCDropoutRegressor)
+    with pytest.warns(DeviceWarning, match=f"requested device \\({device}\\) is not available"):
+        loaded.__setstate__(state)
+    assert torch.device(loaded.device).type == "cpu"
+    check_same(loaded, net)
+
+
+# -- what is to be trusted -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_skops_asks_to_trust_nothing_but_the_listed_types(make):
     skops = pytest.importorskip("skops.io", reason="skops is not installed")
-    assert set(skops.get_untrusted_types(data=skops.dumps(small_net().fit(X, Y)))) == TRUSTED
+    asked = set(skops.get_untrusted_types(data=skops.dumps(make())))
+    assert asked - {Own.__module__ + ".Own"} <= set(TRUSTED_TYPES)
+
+
+def test_no_trusted_type_reads_or_runs_what_a_file_holds():
+    roots = {name.partition(".")[0] for name in TRUSTED_TYPES}
+    assert roots == {"builtins", "collections", "functools", "sk_mcdropout", "skorch", "torch"}
+    builtins = {name for name in TRUSTED_TYPES if name.startswith("builtins.")}
+    assert builtins == {"builtins.dict", "builtins.print"}
+
+
+class Evil:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def net_with_parts(parts, **state):
+    """Return a net whose state holds other parts of torch than its own."""
+    net = through_pickle(FITTED["default"]())
+    state = {**net.__getstate__(), "__cuda_dependent_attributes__": pickle.dumps(parts), **state}
+
+    class Forged(MCDropoutRegressor):
+        def __getstate__(self):
+            return state
+
+    Forged.__module__, Forged.__qualname__ = MCDropoutRegressor.__module__, "MCDropoutRegressor"
+    Forged.__name__ = "MCDropoutRegressor"
+    net.__class__ = Forged
+    return net
+
+
+def test_code_hidden_among_the_parts_of_a_net_is_not_run(tmp_path):
+    skops = pytest.importorskip("skops.io", reason="skops is not installed")
+    place = tmp_path / "ran"
+    file = skops.dumps(net_with_parts({"module_": Evil(os.mkdir, str(place))}))
+    assert set(skops.get_untrusted_types(data=file)) <= set(TRUSTED_TYPES)
+    with pytest.raises(pickle.UnpicklingError, match=rf"Got `{os.mkdir.__module__}\.mkdir`"):
+        skops.loads(file, trusted=TRUSTED_TYPES)
+    assert not place.exists()
+
+
+def test_code_that_is_named_is_shown_by_skops(tmp_path):
+    skops = pytest.importorskip("skops.io", reason="skops is not installed")
+    name = f"{os.mkdir.__module__}.mkdir"
+    parts, named = {"module_": Evil(os.mkdir, str(tmp_path / "ran"))}, {name: os.mkdir}
+    file = skops.dumps(net_with_parts(parts, _named=named))
+    assert name in skops.get_untrusted_types(data=file)
+
+
+def test_code_hidden_among_the_weights_is_not_run(tmp_path):
+    place = tmp_path / "ran"
+    torch.save(Evil(os.mkdir, str(place)), file := io.BytesIO())
+    parts = {"module_": Evil(torch.storage._load_from_bytes, file.getvalue())}
+    state = net_with_parts(parts, torch_load_kwargs={"weights_only": False}).__getstate__()
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        MCDropoutRegressor.__new__(MCDropoutRegressor).__setstate__(state)
+    assert not place.exists()
 
 
 def test_no_fitted_attribute_is_a_dtype():
-    net = small_net().fit(X, Y)
+    net = FITTED["default"]()
     held = [*vars(net).values(), *(part for s in net.dropout_sites_ for part in vars(s).values())]
     assert not [value for value in held if isinstance(value, torch.dtype)]
+
+
+# -- other versions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["default", "classifier CV"])
+def test_a_file_of_another_version_says_so_and_is_loaded(name, monkeypatch):
+    estimator = FITTED[name]()
+    with monkeypatch.context() as patch:
+        patch.setattr(sk_mcdropout, "__version__", "0.0.9")
+        file = pickle.dumps(estimator)
+    match = OTHER.format("0.0.9", sk_mcdropout.__version__)
+    with pytest.warns(InconsistentVersionWarning, match=match) as caught:
+        loaded = pickle.loads(file)
+    assert {w.filename for w in caught} == {__file__}
+    check_same(loaded, estimator)
+    check_same(through_pickle(loaded), estimator)
+
+
+@pytest.mark.parametrize("name", ["default", "classifier CV"])
+def test_a_file_without_a_version_says_so_and_is_loaded(name):
+    estimator = FITTED[name]()
+    state = estimator.__getstate__()
+    del state["_sk_mcdropout_version"]
+    loaded = type(estimator).__new__(type(estimator))
+    with pytest.warns(InconsistentVersionWarning, match="Got one of a version before 0.1.0"):
+        loaded.__setstate__(state)
+    check_same(loaded, estimator)
+
+
+@pytest.mark.parametrize("safetensors", [False, True])
+def test_weights_of_another_version_say_so_and_are_loaded(safetensors, monkeypatch):
+    net, file = FITTED["std"](), io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sk_mcdropout, "__version__", "0.0.9")
+        net.save_params(file, use_safetensors=safetensors)
+    match = "a file of a MCDropoutRegressor's weights must be loaded.* Got one of 0.0.9"
+    with pytest.warns(InconsistentVersionWarning, match=match):
+        loaded = with_weights(net, file, safetensors)
+    check_same(loaded, net)
+
+
+# -- weights -------------------------------------------------------------------------------------
+
+
+def with_weights(net, file, safetensors):
+    """Return a net that was made anew and got the weights of a file."""
+    n_outputs = [*net.module_.parameters()][-1].numel()
+    fresh = clone(net).set_params(module__n_features=3, module__n_outputs=n_outputs).initialize()
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+    fresh.load_params(file, use_safetensors=safetensors)
+    return fresh
+
+
+@pytest.mark.parametrize("safetensors", [False, True])
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_with_the_weights_of_a_file_draws_the_same(name, safetensors, tmp_path):
+    if safetensors:
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+    net, file = FITTED[name](), tmp_path / "weights"
+    net.save_params(file, use_safetensors=safetensors)
+    loaded = with_weights(net, file, safetensors)
+    check_same(loaded, net)
+    if hasattr(net, "classes_"):
+        assert loaded.classes_.dtype == net.classes_.dtype
+        assert_array_equal(loaded.classes_, net.classes_)
+
+
+def test_a_seed_that_was_given_is_not_that_of_the_file(tmp_path):
+    net = FITTED["default"]()
+    net.save_params(tmp_path / "weights")
+    other = regressor(random_state=1, module__n_features=3).initialize()
+    seed = other.seed_
+    other.load_params(tmp_path / "weights")
+    assert other.seed_ == seed != net.seed_
+
+
+def test_a_file_of_weights_loads_into_the_bare_module(tmp_path):
+    net = FITTED["std"]()
+    net.save_params(tmp_path / "weights")
+    weights = torch.load(tmp_path / "weights", weights_only=True)
+    module = with_weights(net, tmp_path / "weights", False).module_
+    assert str(module.load_state_dict(weights)) == "<All keys matched successfully>"
+
+
+def test_weights_replace_an_earlier_calibration(tmp_path):
+    plain = FITTED["classifier"]()
+    plain.save_params(tmp_path / "weights")
+    other = through_pickle(FITTED["temperature"]())
+    other.load_params(tmp_path / "weights")
+    check_same(other, plain)
+
+
+def test_an_untrained_net_saves_its_weights_alone(tmp_path):
+    net = regressor(module__n_features=3, normalize_y=False).initialize()
+    net.save_params(tmp_path / "weights", use_safetensors=True)
+    loaded = with_weights(net, tmp_path / "weights", True)
+    assert_array_equal(loaded.predict(X), net.predict(X))
+    assert not hasattr(loaded, "y_mean_")
