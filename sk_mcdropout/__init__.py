@@ -27,6 +27,7 @@ from .estimators import (
     MCDropoutClassifierCV,
     MCDropoutRegressor,
     MCDropoutRegressorCV,
+    export,
 )
 from .nn import MLP, BetaNLLLoss, ConcreteDropout, add_dropout
 from .predictive import PredictiveDistribution
@@ -45,6 +46,7 @@ __all__ = [
     "PredictiveDistribution",
     "add_dropout",
     "dropout_sites",
+    "export",
     "mean_and_std",
     "register_dropout",
     "sample",

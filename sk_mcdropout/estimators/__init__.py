@@ -4,6 +4,7 @@
 - `MCDropoutRegressorCV`: an ensemble of them, each trained without a fold, with a search
 - `MCDropoutClassifier`: classification with probabilities and their uncertainty from dropout
 - `MCDropoutClassifierCV`: an ensemble of these
+- `export`: mean and standard deviation of one of them as a graph, for ONNX or `torch.export`
 - `TRUSTED_TYPES`: what ``skops.io.load`` is to trust in files of them
 
 For the other packages:
@@ -15,6 +16,7 @@ For the other packages:
 
 from ._classifier import MCDropoutClassifier
 from ._classifier_cv import MCDropoutClassifierCV
+from ._export import export
 from ._predict import PredictiveRegressorMixin
 from ._predict_classes import PredictiveClassifierMixin
 from ._regressor import MCDropoutRegressor
@@ -30,5 +32,6 @@ __all__ = [
     "MCDropoutRegressorCV",
     "PredictiveClassifierMixin",
     "PredictiveRegressorMixin",
+    "export",
     "refuse_lazy",
 ]

@@ -3,10 +3,21 @@
 import math
 from typing import Any
 
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["CosineSchedule", "DecayByNoise", "EarlyEnd", "cosine", "decay_for", "recent_error"]
+from sk_mcdropout.sampling import progress_bar
+
+__all__ = [
+    "CosineSchedule",
+    "DecayByNoise",
+    "EarlyEnd",
+    "EpochBar",
+    "EpochTable",
+    "cosine",
+    "decay_for",
+    "recent_error",
+]
 
 # Chosen by the predictions of rows out of fold, see benchmarks/defaults.md.
 _RECENT, _DECAY, _DECAY_OF_NOISE, _MOST_DECAY = 0.02, 150.0, 60.0, 3.0
@@ -152,3 +163,39 @@ class EarlyEnd(EarlyStopping):
         """Put the best weights back."""
         if net.early_stopping and net.history:
             super().on_train_end(net, **kwargs)
+
+
+class EpochBar(Callback):
+    """Show how many epochs are done, and the losses of the last one, where ``verbose`` is 1."""
+
+    bar_: Any = None
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Show the bar, once the number of epochs is known."""
+        if net.verbose == 1 and self.bar_ is None:
+            self.bar_ = progress_bar(net._n_epochs, "epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Count an epoch."""
+        if self.bar_ is not None:
+            losses = ("train_loss", "valid_loss")
+            self.bar_.set_postfix({n: net.history[-1][n] for n in losses if n in net.history[-1]})
+            self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Leave the bar as it is."""
+        if self.bar_ is not None:
+            self.bar_.close()
+            self.bar_ = None
+
+    def __getstate__(self):
+        return {}  # a bar that an error has left is not for another process
+
+
+class EpochTable(PrintLog):
+    """Print a table of the epochs, as skorch does, where ``verbose`` is above 1."""
+
+    def on_epoch_end(self, net, **kwargs):
+        """Print a row."""
+        if net.verbose != 1 or self.sink is not print:
+            super().on_epoch_end(net, **kwargs)

@@ -108,7 +108,8 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         Splits off rows for validation, such as ``skorch.dataset.ValidSplit(5, stratified=True)``;
         None trains on all rows.
     verbose : int, default=0
-        Above 0, training and prediction show their progress.
+        1 shows a bar of the epochs of a training, and of the rows of a prediction that takes more
+        than a second; above 1 the training shows skorch's table of the epochs.
     callbacks : list of skorch.callbacks.Callback, or None, default=None
         Callbacks of skorch. They see the codes of the classes.
     device : str or torch.device, default='cpu'

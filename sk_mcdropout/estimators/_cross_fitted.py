@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skorch.dataset import get_len
 from skorch.utils import is_dataset
 
@@ -15,11 +15,12 @@ from sk_mcdropout.sampling import MASK_LAWS
 
 from ._cv_training import base_of, learner_of, routed_metadata, train, train_settings
 from ._out_of_fold import pooled_draws
+from ._parameters import refuse_params_of_nets
 from ._refit import forget_warnings, note, warn_of_changes
 from ._search import best_of, folds_of, pool_of, results_of
+from ._showing import ShownWithDropouts
 from ._together import Task
 from ._validation import (
-    TABLE,
     Integral,
     Interval,
     StrOptions,
@@ -28,6 +29,7 @@ from ._validation import (
     is_table,
     seed_from,
     takes_columns,
+    validated,
 )
 from ._versions import stamped, without_stamp
 from ._weights import check_weights
@@ -35,7 +37,7 @@ from ._weights import check_weights
 __all__ = ["CrossFittedNets"]
 
 
-class CrossFittedNets(BaseEstimator):
+class CrossFittedNets(ShownWithDropouts):
     """Base class: train a net for each setting and fold, and keep those of the best settings.
 
     A subclass says what its nets and its folds are, what the held-out rows tell, and predicts.
@@ -66,6 +68,11 @@ class CrossFittedNets(BaseEstimator):
     n_draws: int
     masks: str
     random_state: Any
+    verbose: int
+
+    def __new__(cls, *args, **params):
+        refuse_params_of_nets(cls, cls._NET, params)
+        return super().__new__(cls)
 
     def __getstate__(self):
         return stamped(super().__getstate__())
@@ -73,10 +80,30 @@ class CrossFittedNets(BaseEstimator):
     def __setstate__(self, state):
         super().__setstate__(without_stamp(self, state))
 
+    def _shown_sites(self):
+        return self.estimators_[0].dropout_sites_ if "estimators_" in vars(self) else None
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    def set_params(self, **params):
+        """Set parameters, as scikit-learn does; those of the nets by ``estimator__...``.
+
+        Parameters
+        ----------
+        **params : dict
+            The parameters.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        given = [name for name in params if not name.startswith("estimator__")]
+        refuse_params_of_nets(type(self), self._NET, given)
+        return super().set_params(**params)
 
     def get_metadata_routing(self):
         """Return what metadata `fit` wants, and where it goes: to the splitter and the scorer.
@@ -239,8 +266,8 @@ class CrossFittedNets(BaseEstimator):
 
     def _pooled(self, learners, X, n_draws):
         """Return the draws of some nets for some rows, pooled."""
-        convert = self._conversions(learners)
-        return pooled_draws(learners, X, convert, n_draws, self.seed_, self.masks)
+        convert, verbose = self._conversions(learners), bool(self.verbose)
+        return pooled_draws(learners, X, convert, n_draws, self.seed_, self.masks, verbose)
 
     def _conversions(self, learners):
         """Return for each net what brings its outputs to those that all have in common."""
@@ -257,4 +284,4 @@ class CrossFittedNets(BaseEstimator):
         )
         warn_of_changes(self)
         check_is_data(X)
-        return validate_data(self, X, reset=False, **TABLE) if self._takes_table else X
+        return validated(self, X, reset=False) if self._takes_table else X

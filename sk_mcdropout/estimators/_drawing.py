@@ -31,6 +31,7 @@ from sk_mcdropout.sampling import (
 
 from ._batches import BatchDataset, OneBatch, batch_loader, by_rows, dense_chunks
 from ._optimizer import takes_fused_step, without_decay
+from ._parameters import check_arguments, n_training_rows
 from ._validation import first_float, floats_to, is_half
 
 __all__ = ["DrawingNet"]
@@ -160,6 +161,7 @@ class DrawingNet(NeuralNet):
         """Return the optimizer's arguments; ask for torch's fused step where there is one."""
         args, params = super().get_params_for_optimizer(prefix, named_parameters)
         kind, own = getattr(self, prefix), regularised_parameters(self.module_)
+        check_arguments(kind, prefix, params)
         groups = without_decay(kind, args[0], own)
         if takes_fused_step(kind, self.module_, groups, params):
             params["fused"] = True
@@ -175,6 +177,7 @@ class DrawingNet(NeuralNet):
             n_draws=self.n_draws if n_draws is None else n_draws,
             seed=self.seed_ if seed is None else seed,
             verbose=bool(self.verbose),
+            n_rows=n_training_rows(X) if self.verbose else None,
         )
 
     def _draws_of(self, batches: Any, **options: Any) -> Draws:

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import validate_data
 from skorch.callbacks import InputShapeSetter
 from skorch.utils import is_dataset
 from torch import Tensor, nn
@@ -22,21 +21,22 @@ from ._parameters import check_components
 from ._refit import forget_warnings, note, warn_of_changes
 from ._saving import SavedNet
 from ._settable import SettableNet
+from ._showing import ShownWithDropouts
 from ._training import TrainingNet
 from ._validation import (
-    TABLE,
     cast,
     check_flat,
     check_is_data,
     check_params,
-    check_unmasked,
     is_plain_table,
     is_table,
     pair_of_a_dataset,
     rows_of_slices,
     seed_from,
+    shape_said,
     takes_columns,
     validate_table,
+    validated,
 )
 
 __all__ = ["MCDropoutNet"]
@@ -51,7 +51,7 @@ class FalseOnceMade:
         return False
 
 
-class MCDropoutNet(SettableNet, SavedNet, TrainingNet):
+class MCDropoutNet(ShownWithDropouts, SettableNet, SavedNet, TrainingNet):
     """Base class: fit like scikit-learn, train like skorch, and draw with dropout on."""
 
     _parameter_constraints: dict[str, Any] = {}
@@ -318,7 +318,7 @@ class MCDropoutNet(SettableNet, SavedNet, TrainingNet):
         """Find the dropouts, and refuse an output that does not go with y, before training."""
         x = first_rows(next(iter(self._inputs(X, y))), 2)
         draws = self._draws_of(lambda: [x])
-        with draws.evaluating():
+        with draws.evaluating(), shape_said(x):
             self.dropout_sites_ = draws.sites()
             outputs = {
                 n_rows: self._alone().evaluation_step((first_rows(x, n_rows), None), training=False)
@@ -350,8 +350,7 @@ class MCDropoutNet(SettableNet, SavedNet, TrainingNet):
         if not reset and is_plain_table(X) and not hasattr(self, "feature_names_in_"):
             if X.shape[1] == getattr(self, "n_features_in_", X.shape[1]):
                 return X
-        check_unmasked("X", X)
-        return validate_data(self, X, reset=reset, **TABLE)
+        return validated(self, X, reset=reset)
 
     def _check_inputs(self, X: Any) -> Any:
         """Validate a table and cast it, or a tensor; leave alone what else is skorch's."""

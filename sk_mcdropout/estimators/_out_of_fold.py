@@ -23,6 +23,7 @@ from sk_mcdropout.sampling import ChainedDraws, PooledDraws
 
 from ._batches import evenly_spaced
 from ._held_out import MOST_ROWS
+from ._parameters import n_training_rows
 from ._search import Fold
 
 __all__ = [
@@ -42,6 +43,7 @@ def pooled_draws(
     n_draws: int,
     seed: int,
     masks: str | None = None,
+    verbose: bool = False,
 ) -> PooledDraws:
     """Return the draws of fitted estimators for some rows, pooled.
 
@@ -59,6 +61,8 @@ def pooled_draws(
         Seed of the draws.
     masks : str, optional
         The law of the masks; by default that of the estimators.
+    verbose : bool
+        Whether to show a progress bar of the rows.
 
     Returns
     -------
@@ -68,7 +72,9 @@ def pooled_draws(
     members = [learner._draws(learner._check_inputs(X)) for learner in learners]
     if masks is not None:
         members = [replace(member, masks=masks) for member in members]
-    return PooledDraws(members, n_draws, seed, convert)
+    members = [replace(member, verbose=False) for member in members]
+    n_rows = n_training_rows(X) if verbose else None
+    return PooledDraws(members, n_draws, seed, convert, verbose, n_rows)
 
 
 def scales_to(

@@ -29,6 +29,8 @@ __all__ = [
     "n_training_rows",
     "parameter_names",
     "refuse_mistyped",
+    "refuse_mistyped_parts",
+    "refuse_params_of_nets",
 ]
 
 # What neighbours call it: scikit-learn's and Keras' names, and those of papers.
@@ -96,6 +98,53 @@ def refuse_mistyped(owner: str, names: Iterable[str], known: Iterable[str]) -> N
         )
 
 
+def refuse_params_of_nets(kind: type, net: type, names: Iterable[str]) -> None:
+    """Refuse parameters of an ensemble that are those of its nets, or mistyped.
+
+    Parameters
+    ----------
+    kind, net : type
+        The class of the ensemble, and that of its nets.
+    names : iterable of str
+        The names that were given.
+    """
+    known, of_nets = parameter_names(kind), parameter_names(net)
+    unknown = [name for name in names if name not in known]
+    meant = [_MEANT_BY.get(name, name).partition("`")[0] for name in unknown]
+    theirs = [name for name in meant if name not in known and (name in of_nets or "__" in name)]
+    if not theirs:
+        refuse_mistyped(kind.__name__, unknown, known)
+    if theirs:
+        raise ValueError(
+            f"the parameters of the nets of a `{kind.__name__}` must be those of its `estimator`. "
+            f"Got {', '.join(f'`{name}`' for name in unknown)}. Write "
+            f"`estimator={net.__name__}({', '.join(f'{name}=...' for name in theirs)})`, or values "
+            f"to choose from as `param_grid={{'{theirs[0]}': [...]}}`."
+        )
+
+
+def refuse_mistyped_parts(owner: str, names: Iterable[str], parts: Iterable[str]) -> None:
+    """Refuse arguments of a part of the net whose name is mistyped, as in ``modul__hidden``.
+
+    Parameters
+    ----------
+    owner : str
+        Whose parameters they are.
+    names : iterable of str
+        The names that were given.
+    parts : iterable of str
+        The names of the parts that there are.
+    """
+    for name in names:
+        part, _, argument = name.partition("__")
+        meant = get_close_matches(part, parts, n=1, cutoff=0.75)
+        if argument and part not in parts and meant:
+            raise ValueError(
+                f"the parameters must be those of `{owner}`. Got `{name}`. Write "
+                f"`{meant[0]}__{argument}`."
+            )
+
+
 def _closest(name: str, known: Iterable[str]) -> str | None:
     return _MEANT_BY.get(name) or next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), None)
 
@@ -140,6 +189,12 @@ def check_components(net: Any) -> None:
         raise ValueError(
             "`callbacks` must be a list of callbacks, None or 'disable'. Got "
             f"{net.callbacks!r}. Write `callbacks=[...]`."
+        )
+    kind = "cpu" if net.device is None else torch.device(net.device).type
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"`device` must be one that torch finds here. Got {str(net.device)!r}. Leave it out, "
+            "or install a torch with CUDA where there is a GPU."
         )
     split = net.train_split
     if split is not None and not callable(split):

@@ -31,7 +31,8 @@ def named_in(pickled: bytes) -> dict[str, Any]:
 
 def _pairs(pickled: bytes) -> Iterator[tuple[str, str]]:
     """Yield module and name of what a pickle names; the two strings before lie on its stack."""
-    memo, strings, top = list[Any](), list[str](), None
+    top: Any = None
+    memo, strings = list[Any](), list[str]()
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "MEMOIZE":
             memo.append(top)
@@ -40,7 +41,9 @@ def _pairs(pickled: bytes) -> Iterator[tuple[str, str]]:
             continue
         if opcode.name == "STACK_GLOBAL":
             yield strings[-2], strings[-1]
-        top = memo[argument] if opcode.name.endswith("BINGET") else argument
+        top = argument
+        if opcode.name.endswith("BINGET"):
+            top = memo[top]
         if isinstance(top, str):
             strings.append(top)
 

@@ -234,7 +234,7 @@ class RegressionNet(WeightedNet):
                 "or save it by its `save_params`."
             )
         for name in ("calibration_", _NOISE):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         for name in _ARRAYS:
             if name in learned:
                 setattr(self, name, np.asarray(learned[name]))

@@ -83,7 +83,8 @@ class MCDropoutRegressorCV(PredictiveRegressorMixin, RegressorMixin, CrossFitted
     n_jobs : int, default=None
         Number of processes, which share out the nets; None is one.
     verbose : int, default=0
-        Above 0 the steps of a stack are shown.
+        Above 0 a bar shows the steps of a stack, and the rows of a prediction that takes more than
+        a second.
 
     Attributes
     ----------

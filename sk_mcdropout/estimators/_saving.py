@@ -48,7 +48,7 @@ class SavedNet(NeuralNet):
         device = device_to_load_to(state["device"])
         state["device"] = self._check_device(state["device"], device)
         parts = load_parts(state.pop(_PARTS), state.pop("_named", {}), device)
-        vars(self).update(state | parts)
+        self.__dict__.update(state | parts)
         if isinstance(sites := vars(self).get("dropout_sites_"), tuple):
             self.dropout_sites_ = DropoutSites(*sites)
 
@@ -104,7 +104,7 @@ class _WithLearned:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the module's state, with what was learned."""
-        state = self.module.state_dict()
+        state: Any = self.module.state_dict()
         learned = self.net._learned()
         if not learned:
             return state
@@ -124,7 +124,7 @@ class _WithLearned:
             check_version(name, learned.get("version"))
         if self.net.random_state is None and "seed_" in learned:
             self.net.seed_ = learned["seed_"]
-        vars(self.net).pop("_made_anew", None)
+        self.net.__dict__.pop("_made_anew", None)
         self.net._take_learned(learned)
         return self.module.load_state_dict(state)
 

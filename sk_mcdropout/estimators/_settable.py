@@ -3,7 +3,12 @@
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 
-from ._parameters import check_arguments, parameter_names, refuse_mistyped
+from ._parameters import (
+    check_arguments,
+    parameter_names,
+    refuse_mistyped,
+    refuse_mistyped_parts,
+)
 from ._refit import check_trained, made_anew, module_of
 
 __all__ = ["SettableNet"]
@@ -67,6 +72,7 @@ class SettableNet(NeuralNet):
         parts = *self.prefixes_, "module", "criterion", "optimizer"
         names = [n for n in params if "__" not in n and not n.startswith(parts)]
         refuse_mistyped(type(self).__name__, names, known)
+        refuse_mistyped_parts(type(self).__name__, params, {*parts, "dataset", "callbacks"})
 
     def initialized_instance(self, instance_or_cls, kwargs):
         """Return an instance, as skorch does; refuse arguments that its class does not take.

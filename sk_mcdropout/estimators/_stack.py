@@ -3,6 +3,7 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from copy import copy
 from itertools import islice
 from time import perf_counter
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from sk_mcdropout.nn import (
     BetaNLLLoss,
@@ -21,7 +21,7 @@ from sk_mcdropout.nn import (
     StackedNets,
     uncompiled,
 )
-from sk_mcdropout.sampling import tidy_modes
+from sk_mcdropout.sampling import progress_bar, tidy_modes
 
 from ._callbacks import cosine, decay_for, decay_for_likelihood, recent_error
 
@@ -112,9 +112,9 @@ class Stack:
     def train(self, progress: bool = False) -> None:
         """Make all steps, and copy the weights into the nets, also after an interrupt."""
         steps = (step for some in _ahead(self._steps()) for step in some)
-        bar = tqdm(total=self.n_steps, unit="step", disable=not progress)
+        shown = progress_bar(self.n_steps, "step") if progress else nullcontext()
         try:
-            with bar, tidy_modes():
+            with shown as bar, tidy_modes():
                 for _ in range(self.one.max_epochs_):
                     self._epoch(steps, bar)
         except KeyboardInterrupt:
@@ -142,7 +142,8 @@ class Stack:
         losses: list[tuple[list[float], list[int]]] = []
         for rows, n_rows, masks in islice(steps, self.n_batches):
             losses.append((self._make_step(rows, n_rows, masks), n_rows))
-            bar.update()
+            if bar is not None:
+                bar.update()
         seconds = (perf_counter() - begin) / len(self.learners)
         for k, learner in enumerate(self.learners):
             _record(learner.history, [(loss[k], n_rows[k]) for loss, n_rows in losses], seconds)

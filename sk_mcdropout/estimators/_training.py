@@ -10,7 +10,7 @@ from torch import nn
 from sk_mcdropout.nn import MLP, RobustScale
 
 from ._batches import some_rows
-from ._callbacks import CosineSchedule, DecayByNoise, EarlyEnd
+from ._callbacks import CosineSchedule, DecayByNoise, EarlyEnd, EpochBar, EpochTable
 from ._drawing import DrawingNet
 from ._length import batch_size_for, n_epochs_for
 from ._parameters import n_training_rows
@@ -59,8 +59,10 @@ class TrainingNet(DrawingNet):
 
     @property
     def _default_callbacks(self):
+        usual = dict(super()._default_callbacks) | {"print_log": EpochTable()}
         return [
-            *super()._default_callbacks,
+            *usual.items(),
+            ("epoch_bar", EpochBar()),
             ("early_stopping", EarlyEnd()),
             ("lr_schedule", CosineSchedule()),
             ("weight_decay", DecayByNoise()),

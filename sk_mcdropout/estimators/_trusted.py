@@ -6,7 +6,7 @@ from typing import Any
 
 import skorch
 import torch
-from skorch.callbacks import EpochScoring, EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import EpochScoring, EpochTimer, PassthroughScoring
 from torch import nn
 
 from sk_mcdropout import nn as ours
@@ -14,7 +14,7 @@ from sk_mcdropout.predictive import CALIBRATIONS, CrossConformalCalibration
 from sk_mcdropout.sampling import DropoutSite
 
 from ._batches import BatchDataset
-from ._callbacks import CosineSchedule, DecayByNoise, EarlyEnd
+from ._callbacks import CosineSchedule, DecayByNoise, EarlyEnd, EpochBar, EpochTable
 from ._classifier import MCDropoutClassifier, _accuracy_of_codes
 from ._classifier_cv import MCDropoutClassifierCV
 from ._regressor import MCDropoutRegressor
@@ -31,10 +31,11 @@ def _modules_in(place: Any) -> list[type]:
 
 _TYPES: tuple[Any, ...] = (
     *(MCDropoutClassifier, MCDropoutClassifierCV, MCDropoutRegressor, MCDropoutRegressorCV),
-    *(BatchDataset, CosineSchedule, DecayByNoise, EarlyEnd, DropoutSite, _accuracy_of_codes),
+    *(CosineSchedule, DecayByNoise, EarlyEnd, EpochBar, EpochTable),
+    *(BatchDataset, DropoutSite, _accuracy_of_codes),
     *(*CALIBRATIONS.values(), CrossConformalCalibration),
     *(*_modules_in(ours), *_modules_in(nn)),
-    *(EpochScoring, EpochTimer, PassthroughScoring, PrintLog, skorch.history.History),
+    *(EpochScoring, EpochTimer, PassthroughScoring, skorch.history.History),
     *(skorch.setter.optimizer_setter, skorch.utils._indexing_other, skorch.utils.to_numpy),
     *(torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR, torch.utils.data.DataLoader),
     *(torch._utils._rebuild_parameter, torch._utils._rebuild_tensor_v2),

@@ -1,7 +1,8 @@
 """Tables in: what is validated as scikit-learn does, and how it is cast for the net."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
 from numbers import Integral, Real
 from typing import Any
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 __all__ = [
-    "TABLE",
     "Integral",
     "Interval",
     "Real",
@@ -28,7 +28,6 @@ __all__ = [
     "check_flat",
     "check_is_data",
     "check_params",
-    "check_unmasked",
     "first_float",
     "floats_to",
     "is_half",
@@ -39,12 +38,14 @@ __all__ = [
     "refuse_lazy",
     "rows_of_slices",
     "seed_from",
+    "shape_said",
     "takes_columns",
     "validate_table",
+    "validated",
 ]
 
 # How scikit-learn is to validate a table; images and sequences have more than two axes.
-TABLE: dict[str, Any] = {"dtype": "numeric", "allow_nd": True, "accept_sparse": "csr"}
+_TABLE: dict[str, Any] = {"dtype": "numeric", "allow_nd": True, "accept_sparse": "csr"}
 
 
 def is_table(X: Any) -> bool:
@@ -95,15 +96,6 @@ def rows_of_slices(data: Any) -> Any:
     return np.asarray(data) if helper and isinstance(data, helper.SliceDataset) else data
 
 
-def check_unmasked(name: str, values: Any) -> None:
-    """Refuse masked numbers: scikit-learn's validation would take what lies behind the masks."""
-    if np.ma.is_masked(values):
-        raise ValueError(
-            f"{name} must have no masked values. Got {np.ma.count_masked(values)} of "
-            f"{values.size}. Leave out their rows, or fill them, as `{name}.filled(0.0)` does."
-        )
-
-
 def check_flat(shape: tuple[int, ...]) -> None:
     """Refuse images and the like for the default net."""
     if len(shape) > 2:
@@ -130,12 +122,29 @@ def pair_of_a_dataset(dataset: Any) -> tuple[Any, Any]:
 
 def validate_table(estimator: Any, X: Any, y: Any, reset: bool = True) -> tuple[Any, Any]:
     """Return a table and its target, validated by scikit-learn; y may have more than two axes."""
-    check_unmasked("X", X)
-    check_unmasked("y", y)
     if getattr(y, "ndim", 0) > 2:
         check_consistent_length(X, y)
-        return validate_data(estimator, X, reset=reset, **TABLE), y
-    return validate_data(estimator, X, y, reset=reset, multi_output=True, y_numeric=True, **TABLE)
+        return validated(estimator, X, reset=reset), y
+    return validated(estimator, X, y, reset=reset, multi_output=True, y_numeric=True)
+
+
+def validated(estimator: Any, *data: Any, **options: Any) -> Any:
+    """Return a table, or a table and a target, validated by scikit-learn."""
+    for name, values in zip("Xy", data, strict=False):
+        if np.ma.is_masked(values):
+            raise ValueError(
+                f"{name} must have no masked values. Got {np.ma.count_masked(values)} of "
+                f"{values.size}. Leave out their rows, or fill them, as `{name}.filled(0.0)` does."
+            )
+    try:
+        return validate_data(estimator, *data, **_TABLE, **options)
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"X, and y of a regression, must hold numbers. Got words: {error}. Encode those of X, "
+            "as by `OneHotEncoder` in a pipeline; for a y of classes take `MCDropoutClassifier`."
+        ) from error
 
 
 def seed_from(random_state: Any) -> int:
@@ -260,3 +269,17 @@ def check_params(constraints: dict[str, Any], params: dict[str, Any], caller: st
 
 def _words(kinds: list[Any]) -> set[str]:
     return {kind for kind in kinds if isinstance(kind, str)}
+
+
+@contextmanager
+def shape_said(x: Any) -> Iterator[None]:
+    """Add to torch's errors about shapes of what shape the input was."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(x, Tensor) and "shape" in str(error):
+            error.add_note(
+                "the module must take X. Got an error of its own for an X of shape "
+                f"{tuple(x.shape)}. Make its first layer for that many features."
+            )
+        raise

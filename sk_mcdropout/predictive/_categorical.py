@@ -102,23 +102,29 @@ class CategoricalLikelihood:
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return probabilities in double precision, of shape (n_draws, n_samples, n_classes)."""
         values = outputs.double()
-        if self.nonlinearity is not None:
+        if isinstance(self.nonlinearity, torch.nn.Softmax) and self.nonlinearity.dim == -1:
+            values = self.nonlinearity(values)
+        elif self.nonlinearity is not None:
             values = torch.stack([self.nonlinearity(draw) for draw in values])
-        if values.ndim != 3:
-            raise ValueError(
-                "the net must have an output for each row and class. Got outputs of shape "
-                f"{tuple(values.shape[1:])}. Give the net an output for each class."
-            )
-        sums = values.sum(dim=-1, keepdim=True)
-        if (values < 0).any() or ((sums - 1).abs() > _OFF).any():
-            raise ValueError(
-                "the outputs of the net must be probabilities for this criterion: at least 0, and "
-                "of sum 1. Got others. End the net in a softmax, or train it by "
-                "`criterion=torch.nn.CrossEntropyLoss`, which takes logits."
-            )
+        if not torch.compiler.is_compiling():  # a graph asks nothing of values
+            _check_probabilities(values)
         if self.temperature == 1:
-            return values / sums
+            return values / values.sum(dim=-1, keepdim=True)
         return torch.softmax(values.log() / self.temperature, dim=-1)
+
+
+def _check_probabilities(values: Tensor) -> None:
+    if values.ndim != 3:
+        raise ValueError(
+            "the net must have an output for each row and class. Got outputs of shape "
+            f"{tuple(values.shape[1:])}. Give the net an output for each class."
+        )
+    if (values < 0).any() or ((values.sum(dim=-1) - 1).abs() > _OFF).any():
+        raise ValueError(
+            "the outputs of the net must be probabilities for this criterion: at least 0, and "
+            "of sum 1. Got others. End the net in a softmax, or train it by "
+            "`criterion=torch.nn.CrossEntropyLoss`, which takes logits."
+        )
 
 
 class CategoricalDistribution:
@@ -182,6 +188,22 @@ class CategoricalDistribution:
 
         mean, std = self._draws.reduce(moments)
         return mean.numpy(), std.numpy()
+
+    def moments_of(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute mean and standard deviation from given draws, by functions of torch alone.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_draws, n_samples, n_classes)
+            Outputs of the net.
+
+        Returns
+        -------
+        mean, std : Tensor of shape (n_samples, n_classes)
+            What `mean_and_std` returns for all draws, up to rounding: a graph of it can be traced.
+        """
+        probabilities = self._likelihood.probabilities(outputs)
+        return probabilities.mean(0), probabilities.std(0)
 
     def draws(self) -> np.ndarray:
         """Return the probabilities of each draw.

@@ -428,6 +428,25 @@ class PredictiveDistribution:
         epistemic, aleatoric = torch.from_numpy(factors).to(means)
         return torch.lerp(mean_over_draws(means), means, epistemic), stds * aleatoric
 
+    def moments_of(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute mean and standard deviation from given draws, by functions of torch alone.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_draws, n_samples, ...)
+            Outputs of the net.
+
+        Returns
+        -------
+        mean, std : Tensor of shape (n_samples,) or (n_samples, n_targets)
+            What `mean_and_std` returns for all draws, up to rounding: a graph of it can be traced.
+        """
+        means = self._likelihood.means(outputs)
+        stds = self._likelihood.stds(outputs).expand_as(means)
+        epistemic, aleatoric = torch.as_tensor(self._calibration.factors**2)
+        variance = epistemic * means.var(0) + aleatoric * stds.square().mean(0)
+        return means.mean(0), variance.sqrt()
+
     def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self._check_spread()
         summary = self._draws.reduce(lambda outputs, rows: self._likelihood.summarise(outputs))

@@ -13,6 +13,7 @@ For the other packages:
 
 - `gaussian_dropout`, `masked_in_turn`: dropout functions that torch does not have
 - `AnyDraws`: what all kinds of draws have in common
+- `FrozenDraws`: draws as a module with fixed masks, for exporters
 - `mean_over_draws`, `mean_and_std_over_draws`, `cov_over_draws`: summaries of draws
 - `forked_generators`: the global random generators, seeded for a while
 - `evaluating`: modules held in eval mode for a while; `is_evaluated`: whether one is
@@ -22,12 +23,14 @@ For the other packages:
 - `Plans`: what was found out about a module
 - `first_rows`: a few rows of any input
 - `find_prediction`: the prediction among several outputs
+- `progress_bar`: a bar of tqdm
 - `warn`: a warning at the line of the user
 """
 
 from ._composites import one_mask_for_all_steps
 from ._draws import Draws
 from ._eval_mode import alone_with, evaluating, forked_generators, is_evaluated
+from ._frozen import FrozenDraws
 from ._functions import gaussian_dropout, masked_in_turn
 from ._masks import DropoutSite
 from ._memory import Plans
@@ -36,6 +39,7 @@ from ._numbers import register_dropout
 from ._outputs import find_prediction
 from ._plan import DropoutSites, warn
 from ._pooled import AnyDraws, ChainedDraws, PooledDraws
+from ._progress import progress_bar
 from ._rows import first_rows
 from ._sample import dropout_sites, mean_and_std, sample
 from ._strategies import STRATEGIES
@@ -50,6 +54,7 @@ __all__ = [
     "Draws",
     "DropoutSite",
     "DropoutSites",
+    "FrozenDraws",
     "Plans",
     "PooledDraws",
     "alone_with",
@@ -66,6 +71,7 @@ __all__ = [
     "mean_and_std_over_draws",
     "mean_over_draws",
     "one_mask_for_all_steps",
+    "progress_bar",
     "register_dropout",
     "sample",
     "tidy_modes",

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ._chunks import chunks, has_effect
 from ._eval_mode import evaluating, forked_generators
@@ -28,6 +27,7 @@ from ._plan import (
     warn_about,
     warn_if_not_random,
 )
+from ._progress import progress_bar
 from ._rows import call, count_rows, gather_rows, map_tensors
 from ._uniforms import check_law
 
@@ -73,7 +73,9 @@ class Draws:
     batch_size : int, optional
         Number of rows at once; by default as many as fit into a memory budget.
     verbose : bool
-        Whether to show a progress bar of the rows.
+        Whether to show a progress bar of the rows, if they take more than a second.
+    n_rows : int, optional
+        The number of all rows, where it is known, for that bar.
     plans : Plans
         The plans made so far. Whoever owns the module hands the same to all its `Draws`.
 
@@ -101,6 +103,7 @@ class Draws:
     strategy: str = "auto"
     batch_size: int | None = None
     verbose: bool = False
+    n_rows: int | None = None
     plans: Plans = field(default_factory=Plans, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +136,8 @@ class Draws:
             If a spread is asked for, and the output does not depend on the dropouts.
         """
         parts, start = [], 0
-        with self.evaluating(), tqdm() if self.verbose else nullcontext() as progress:
+        bar = progress_bar(self.n_rows, "row", delay=1) if self.verbose else nullcontext()
+        with self.evaluating(), bar as progress:
             state = state_of(self.module)  # which a pass may change, until it is put back
             for x in self.batches():
                 reduced = self._reduced(x, state, start, function, spread, progress)

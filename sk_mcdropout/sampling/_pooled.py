@@ -1,6 +1,7 @@
 """Draws of several modules: pooled for the same rows, or each for rows of its own."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ._draws import Draws, Reducer
+from ._progress import progress_bar
 from ._rows import count_rows, map_tensors
 
 __all__ = ["AnyDraws", "ChainedDraws", "PooledDraws"]
@@ -52,6 +54,10 @@ class PooledDraws:
         Seed of the masks; each module has masks of its own.
     convert : sequence of callable, optional
         For each module a function that brings its outputs to those of a common scale.
+    verbose : bool
+        Whether to show a progress bar of the rows, if they take more than a second.
+    n_rows : int, optional
+        The number of all rows, where it is known, for that bar.
 
     Examples
     --------
@@ -67,30 +73,46 @@ class PooledDraws:
     n_draws: int = 100
     seed: int = 0
     convert: Sequence[Callable[[Tensor], Tensor]] = ()
+    verbose: bool = False
+    n_rows: int | None = None
 
     def reduce(
         self, function: Reducer, *, axis: int = 0, spread: bool = True
     ) -> tuple[Tensor, ...]:
         """Reduce the draws of all rows, some rows after the others; see `Draws.reduce`."""
+        bar = progress_bar(self.n_rows, "row", delay=1) if self.verbose else nullcontext()
         parts, start, at_once = [], 0, _FIRST_ROWS
-        for batch in self.members[0].batches():
-            done, n_rows = 0, count_rows(batch)
-            while done < n_rows:
-                some = slice(done, done + at_once)
-                outputs = self._outputs(map_tensors(partial(_take, some), batch), spread)
-                rows = slice(start + done, start + done + outputs.shape[1])
-                parts.append(function(outputs, rows))
-                done += outputs.shape[1]
-                at_once = max(1, _AT_ONCE * outputs.shape[1] // max(1, outputs.numel()))
-            start += n_rows
+        with bar as progress:
+            for batch in self.members[0].batches():
+                done, n_rows = 0, count_rows(batch)
+                while done < n_rows:
+                    some = slice(done, done + at_once)
+                    outputs = self._outputs(map_tensors(partial(_take, some), batch), spread)
+                    rows = slice(start + done, start + done + outputs.shape[1])
+                    parts.append(function(outputs, rows))
+                    done += outputs.shape[1]
+                    at_once = max(1, _AT_ONCE * outputs.shape[1] // max(1, outputs.numel()))
+                    if progress is not None:
+                        progress.update(outputs.shape[1])
+                start += n_rows
         return tuple(torch.cat(tensors, axis) for tensors in zip(*parts, strict=True))
+
+    def each(self) -> list[Draws]:
+        """Return the draws that each module has among those of all."""
+        return [
+            replace(
+                member,
+                n_draws=len(range(k, self.n_draws, len(self.members))),
+                seed=_seed_of(self.seed, k),
+            )
+            for k, member in enumerate(self.members[: self.n_draws])
+        ]
 
     def _outputs(self, x: Any, spread: bool) -> Tensor:
         """Return the outputs of all draws for some rows."""
         drawn = []
-        for k, member in enumerate(self.members[: self.n_draws]):
-            n_draws = len(range(k, self.n_draws, len(self.members)))
-            own = replace(member, batches=lambda: [x], n_draws=n_draws, seed=_seed_of(self.seed, k))
+        for k, member in enumerate(self.each()):
+            own = replace(member, batches=lambda: [x])
             (outputs,) = own.reduce(lambda outputs, rows: (outputs,), axis=1, spread=spread)
             drawn.append(self.convert[k](outputs) if self.convert else outputs)
         pooled = drawn[0].new_empty(self.n_draws, *drawn[0].shape[1:])

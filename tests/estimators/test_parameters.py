@@ -13,7 +13,7 @@ from skorch.callbacks import Checkpoint, EarlyStopping
 from skorch.dataset import Dataset, ValidSplit
 from torch import nn
 
-from sk_mcdropout import MCDropoutRegressor
+from sk_mcdropout import MCDropoutRegressor, MCDropoutRegressorCV
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(61, 3)).astype(np.float32)
@@ -129,6 +129,72 @@ def test_a_net_with_parameters_of_all_its_parts_is_cloned():
 def test_a_mistyped_argument_of_the_module_is_answered():
     with pytest.raises(TypeError, match=r"Got `module__hiden`\. Write `module__hidden`\."):
         small_net(module__hiden=(5,)).fit(X, Y)
+
+
+def test_a_mistyped_argument_of_the_optimizer_is_answered():
+    with pytest.raises(TypeError, match=r"Write `optimizer__weight_decay`\."):
+        small_net(optimizer__weight_decai=0.1).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("modul__hidden", "module__hidden"),
+        ("optimiser__lr", "optimizer__lr"),
+        ("iterator_trian__shuffle", "iterator_train__shuffle"),
+    ],
+)
+def test_a_mistyped_part_of_the_net_is_answered(name, meant):
+    match = re.escape(f"Got `{name}`. Write `{meant}`.")
+    with pytest.raises(ValueError, match=match):
+        small_net(**{name: 1})
+    with pytest.raises(ValueError, match=match):
+        small_net().set_params(**{name: 1})
+
+
+def test_a_device_that_is_not_there_is_answered():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ValueError, match=r"torch finds here\. Got 'cuda:0'\. Leave it out"):
+        small_net(device="cuda:0").fit(X, Y)
+
+
+def test_words_are_answered_with_what_takes_them():
+    words = np.full((len(X), 1), "red", dtype=object)
+    with pytest.raises(ValueError, match=r"Got words: .*'red'\. Encode those of X"):
+        small_net().fit(words, Y)
+    with pytest.raises(ValueError, match=r"Got words: .*'red'.* take `MCDropoutClassifier`"):
+        small_net().fit(X, words[:, 0])
+
+
+def test_an_error_of_the_module_about_shapes_says_what_it_was_given():
+    net = small_net(module=lambda: nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.1)))
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        net.fit(X, Y)
+    assert caught.value.__notes__[0].startswith("the module must take X")
+    assert "X of shape (2, 3). Make its first layer" in caught.value.__notes__[0]
+
+
+ENSEMBLES = {
+    "dropout": r"`estimator` must|`estimator=MCDropoutRegressor\(dropout=\.\.\.\)`",
+    "epochs": r"Got `epochs`\. Write `estimator=MCDropoutRegressor\(max_epochs=\.\.\.\)`",
+    "module__hidden": r"`param_grid={'module__hidden': \[\.\.\.\]}`",
+    "seed": "Write `random_state` for `seed`",
+    "n_draw": "Write `n_draws` for `n_draw`",
+}
+
+
+@pytest.mark.parametrize(("name", "match"), ENSEMBLES.items())
+def test_a_parameter_that_an_ensemble_does_not_have_is_answered(name, match):
+    with pytest.raises(ValueError, match=match):
+        MCDropoutRegressorCV(**{name: 1})
+    with pytest.raises(ValueError, match=match):
+        MCDropoutRegressorCV().set_params(**{name: 1})
+
+
+def test_an_ensemble_sets_parameters_of_its_estimator():
+    model = MCDropoutRegressorCV(small_net()).set_params(estimator__lr=0.1, cv=3)
+    assert (model.estimator.lr, clone(model).cv) == (0.1, 3)
 
 
 def test_a_mistyped_argument_of_the_criterion_is_answered():
@@ -323,3 +389,21 @@ def test_the_picture_of_scikit_learn_marks_what_was_set():
         pytest.skip("this scikit-learn marks no parameters")
     assert picture.count('class="user-set"') == 3
     assert "callbacks__" not in picture
+
+
+def test_the_picture_of_scikit_learn_shows_the_dropouts_of_a_fitted_net():
+    net = small_net(module__dropout=0.25)
+    assert "Dropouts" not in net._repr_html_()
+    shown = net.fit(X, Y)._repr_mimebundle_()
+    table = str(net.dropout_sites_).splitlines()[1]
+    assert "0.25" in table
+    for picture in (net._repr_html_(), shown["text/html"]):
+        assert table in picture
+    assert "Dropouts" not in shown["text/plain"]
+
+
+def test_the_picture_of_an_ensemble_shows_the_dropouts_of_its_nets():
+    one = MCDropoutRegressor(max_epochs=1, module__dropout=0.25)
+    model = MCDropoutRegressorCV(one, param_grid={}, cv=2, random_state=0)
+    assert "Dropouts" not in model._repr_html_()
+    assert str(model.fit(X, Y).estimators_[0].dropout_sites_).splitlines()[1] in model._repr_html_()
