@@ -241,7 +241,7 @@ class DrawingNet(NeuralNet):
 
     def _over_processes(self, number: float) -> float:
         """Return the mean of a number over the processes of skorch's mix-in for accelerate."""
-        accelerator = getattr(self, "accelerator", None)
+        accelerator: Any = getattr(self, "accelerator", None)
         if getattr(accelerator, "num_processes", 1) == 1:
             return number
         return float(accelerator.reduce(torch.tensor(number, device=accelerator.device), "mean"))

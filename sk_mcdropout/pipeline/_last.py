@@ -199,7 +199,7 @@ class LastClassifier(_Last, PredictiveClassifierMixin, ClassifierMixin, BaseEsti
     """
 
     @property
-    def classes_(self):
+    def classes_(self):  # type: ignore[override]
         """The classes of the last step."""
         return self.estimator_.classes_
 

@@ -1,5 +1,6 @@
 """Predictions on Spark, by ``mapInPandas`` and a broadcast net."""
 
+import os
 import shutil
 import sys
 
@@ -20,10 +21,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = sql.SparkSession.builder.master("local[2]").appName("sk_mcdropout")
     for name, value in {
         "spark.ui.enabled": "false",
-        "spark.pyspark.python": sys.executable,
         "spark.driver.host": "127.0.0.1",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "64",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),

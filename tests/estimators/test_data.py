@@ -503,3 +503,13 @@ def test_a_net_that_a_callback_makes_for_the_width_of_X(kind):
     assert net.optimizer_.param_groups[0]["lr"] == 0.02
     net.partial_fit(X, y)
     assert len(net.history) == 60
+
+
+def test_a_mapped_file_is_predicted_without_a_copy(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    rows.tofile(tmp_path / "rows.npy")
+    mapped = np.memmap(tmp_path / "rows.npy", np.float32, mode="c").reshape(-1, 3)
+    net = MCDropoutRegressor(module__hidden=(8,), max_epochs=2, n_draws=5, random_state=0)
+    net.fit(mapped, rows[:, 0])
+    assert np.shares_memory(net._check_inputs(mapped), mapped)
+    assert_array_equal(net.predict(mapped), net.predict(rows))
