@@ -54,5 +54,5 @@ def test_batches_are_predicted_by_ray_data(X, y):
 
     rows = ray.data.from_pandas(X.assign(row=np.arange(len(X))))
     table = rows.map_batches(predict, batch_format="pandas", batch_size=64).to_pandas()
-    table = table.sort_values("row")[["mean", "std", "quantile_0.05"]]
+    table = table.sort_values("row")[["mean", "std", "quantile_0.05"]].astype(float)
     assert_allclose(table, net.predict_table(X, 0.05)[[*table]], rtol=1e-4)
