@@ -97,6 +97,18 @@ html_copy_source = False
 # -- pages that are made of other folders ------------------------------------------------------
 
 
+def remove_leftovers(app):
+    """Remove the pages of examples and of names that are no more, which the last build left."""
+    names = {*DOORS, *(f"sk_mcdropout.{name}" for door in DOORS for name in public_names(door))}
+    for page in (HERE / "api" / "generated").glob("*.rst"):
+        if page.stem not in names:
+            page.unlink()
+    for page in (HERE / "auto_examples").rglob("*.rst"):
+        example = HERE.parent / "examples" / page.relative_to(HERE / "auto_examples")
+        if page.stem != "index" and not example.with_suffix(".py").is_file():
+            page.unlink()
+
+
 def copy_tables(app):
     """Copy the benchmarks into the site, which shows their tables."""
     shutil.copytree(HERE.parent / "benchmarks", HERE / "tables", dirs_exist_ok=True)
@@ -165,6 +177,7 @@ def show_formula(translator, node):
 def setup(app):
     """Connect the functions above."""
     app.add_html_math_renderer("mathml", (show_formula, None), (show_formula, None))
+    app.connect("builder-inited", remove_leftovers, priority=100)
     app.connect("builder-inited", copy_tables)
     app.connect("source-read", lead_to_pages)
     app.connect("autodoc-process-docstring", leave_out_what_is_for_packages, priority=400)
