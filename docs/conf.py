@@ -84,6 +84,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+# Only pages with others below them have a bar of these.
+html_sidebars = {"*": [], "benchmarks": ["sidebar-collapse", "sidebar-nav-bs"]}
 html_title = f"{project} {version}"
 html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
