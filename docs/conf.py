@@ -86,6 +86,7 @@ html_theme_options = {
 }
 # Only pages with others below them have a bar of these.
 html_sidebars = {"*": [], "benchmarks": ["sidebar-collapse", "sidebar-nav-bs"]}
+html_context = {"default_mode": "auto"}
 html_title = f"{project} {version}"
 html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
