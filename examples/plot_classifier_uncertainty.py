@@ -39,6 +39,14 @@ X_unknown = np.random.default_rng(0).normal((4.5, 3.5), 0.6, size=(300, 2))
 # elsewhere need not be: put ``X_unknown`` around (0.5, 4), and the AUROC falls to nearly 0, as all
 # draws are sure of the same class there.
 net = MCDropoutClassifier(dropout=0.3, max_epochs=60, random_state=0).fit(X_train, y_train)
+
+# %%
+# Whether its probabilities come true, and which errors it foresees
+# -----------------------------------------------------------------
+# Where the classes overlap no net is always right, and it should say so. This one is right a little
+# more often than it says. ``calibrate`` finds a temperature on held-out rows that mends this. It
+# hardly changes the order of the rows: when those of highest entropy are left to a person, most
+# errors go with them.
 fig, axes = plt.subplots(2, 2, figsize=(11, 10), layout="constrained")
 X_all, y_all = np.r_[X_train, X_unknown], np.r_[y_train, ["unknown"] * 300]
 UncertaintySurfaceDisplay.from_estimator(
@@ -49,13 +57,6 @@ histogram = UncertaintyHistogramDisplay.from_estimator(
 )
 print(f"Unknown rows are told by the mutual information with an AUROC of {histogram.auroc:.3f}")
 
-# %%
-# Whether its probabilities come true, and which errors it foresees
-# -----------------------------------------------------------------
-# Where the classes overlap no net is always right, and it should say so. This one is right a little
-# more often than it says. ``calibrate`` finds a temperature on held-out rows that mends this. It
-# hardly changes the order of the rows: when those of highest entropy are left to a person, most
-# errors go with them.
 options = {"X": X_test, "y": y_test, "ax": axes[1, 0]}
 before = ClassReliabilityDisplay.from_estimator(net, name="as trained", **options)
 net.calibrate(X_held, y_held)
