@@ -231,7 +231,8 @@ class RegressionNet(WeightedNet):
             warn(
                 "the file must hold the scale of y for predictions in its units. Got a file of "
                 "weights alone. Set `y_mean_` and `y_scale_` to those of the net that was saved, "
-                "or save it by its `save_params`."
+                "save it by its `save_params`, or, if it was trained on y as it is, give "
+                "`normalize_y=False`."
             )
         for name in ("calibration_", _NOISE):
             self.__dict__.pop(name, None)

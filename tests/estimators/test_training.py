@@ -242,14 +242,6 @@ def test_an_optimizer_without_fused_steps_is_left_alone(X, y):
     assert "fused" not in net.optimizer_.defaults
 
 
-@pytest.mark.parametrize("verbose", [0, 1])
-def test_only_a_verbose_net_shows_its_progress(X, y, capsys, verbose):
-    small_net(verbose=verbose).fit(X, y).predict(X)
-    shown = capsys.readouterr()
-    assert ("train_loss" in shown.out) == bool(verbose)
-    assert ("50it" in shown.err) == bool(verbose)
-
-
 # -- files -------------------------------------------------------------------------------------
 
 
@@ -277,7 +269,7 @@ def test_saved_parameters_are_an_ordinary_file_of_torch(X, fitted, tmp_path):
 
 def test_an_ordinary_file_of_torch_is_loaded_and_has_no_scale(X, trained, tmp_path):
     torch.save(trained.state_dict(), tmp_path / "params.pt")
-    net = small_net(module__n_features=3, normalize_X=False).initialize()
+    net = small_net(module__n_features=3, normalize_X=False, normalize_y=False).initialize()
     net.load_params(f_params=tmp_path / "params.pt")
     assert_array_equal(net.predict(X), small_net(trained).initialize().predict(X))
     net.save_params(f_params=tmp_path / "again.pt")
