@@ -33,7 +33,7 @@ from .nn import MLP, BetaNLLLoss, ConcreteDropout, add_dropout
 from .predictive import PredictiveDistribution
 from .sampling import dropout_sites, mean_and_std, register_dropout, sample
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "MLP",
     "TRUSTED_TYPES",

@@ -296,12 +296,7 @@ class MCDropoutNet(ShownWithDropouts, SettableNet, SavedNet, TrainingNet):
             x, y = pair_of_a_dataset(X)
             self.n_features_in_, self.n_outputs_ = math.prod(np.shape(x)), math.prod(np.shape(y))
             shape = (len(X), *np.shape(x))
-        self._check_flat(shape)
-
-    def _check_flat(self, shape: tuple[int, ...]) -> None:
-        """Refuse images for the default net, unless it was told its width."""
-        if "n_features" not in self.get_params_for("module"):
-            check_flat(shape)
+        check_flat(shape, self.get_params_for("module"))
 
     def _widths(self) -> dict[str, int]:
         if not hasattr(self, "n_features_in_"):
@@ -361,5 +356,5 @@ class MCDropoutNet(ShownWithDropouts, SettableNet, SavedNet, TrainingNet):
         if is_table(X) and not takes_columns(self.module, X):
             X = self._check_table(X)
         if getattr(X, "ndim", 2) > 2 and self._is_default_net():
-            self._check_flat(X.shape)
+            check_flat(X.shape, self.get_params_for("module"))
         return cast(X, self.module_)

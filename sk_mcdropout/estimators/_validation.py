@@ -96,9 +96,9 @@ def rows_of_slices(data: Any) -> Any:
     return np.asarray(data) if helper and isinstance(data, helper.SliceDataset) else data
 
 
-def check_flat(shape: tuple[int, ...]) -> None:
-    """Refuse images and the like for the default net."""
-    if len(shape) > 2:
+def check_flat(shape: tuple[int, ...], params: Mapping[str, Any]) -> None:
+    """Refuse images and the like for the default net, unless its parameters have its width."""
+    if len(shape) > 2 and "n_features" not in params:
         raise ValueError(
             f"X must have two axes for the default net. Got the shape {tuple(shape)}. Flatten "
             "images and sequences, as `X.reshape(len(X), -1)` does, or give a `module` made for "

@@ -55,8 +55,7 @@ def last(pipeline, **metadata):
     >>> from sk_mcdropout.pipeline import last
     >>> X, y = load_diabetes(return_X_y=True)
     >>> net = MCDropoutRegressor(noise=50.0, max_epochs=10, random_state=0)
-    >>> pipe = make_pipeline(SplineTransformer(), net).fit(X[:300], y[:300])
-    >>> last(pipe).calibrate(X[300:], y[300:]).predict_interval(X[:5]).shape
+    >>> last(make_pipeline(SplineTransformer(), net).fit(X, y)).predict_interval(X[:5]).shape
     (5, 2)
     """
     check_is_fitted(pipeline)
@@ -193,9 +192,8 @@ class LastClassifier(_Last, PredictiveClassifierMixin, ClassifierMixin, BaseEsti
     >>> from sk_mcdropout.pipeline import last
     >>> X, y = load_iris(return_X_y=True)
     >>> net = MCDropoutClassifier(max_epochs=10, random_state=0)
-    >>> pipe = make_pipeline(SplineTransformer(), net).fit(X, y)
-    >>> last(pipe).predict_uncertainty(X[:5]).mutual_information.shape
-    (5,)
+    >>> last(make_pipeline(SplineTransformer(), net).fit(X, y)).predict_uncertainty(X).margin.shape
+    (150,)
     """
 
     @property
