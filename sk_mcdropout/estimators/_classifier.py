@@ -47,7 +47,8 @@ class MCDropoutClassifier(PredictiveClassifierMixin, ClassificationNet, NeuralNe
         The net, with an output for each class: logits, or with ``NLLLoss`` probabilities. The
         default one learns its widths from the data; its other arguments are given as
         ``module__hidden``, ``module__activation``, ``module__embedding`` and ``module__dropout``,
-        a rate or ``"concrete"`` for rates that are learned.
+        a rate, ``"concrete"`` for rates that are learned or ``"masksembles"`` for four masks that
+        stay the same: see `MLP`.
     n_draws : int, default=100
         Number of Monte-Carlo draws.
     masks : {"iid", "qmc"}, default='iid'

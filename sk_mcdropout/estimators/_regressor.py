@@ -46,8 +46,9 @@ class MCDropoutRegressor(PredictiveRegressorMixin, RegressionNet, NeuralNetRegre
     module : class or instance of torch.nn.Module, default=MLP
         The net. The default one learns its widths from the data; its other arguments are given
         as ``module__hidden``, ``module__activation``, ``module__embedding`` and
-        ``module__dropout``, a rate or ``"concrete"`` for rates that are learned. The
-        regularisation of a `ConcreteDropout` in any net is added to the loss in training.
+        ``module__dropout``, a rate, ``"concrete"`` for rates that are learned or
+        ``"masksembles"`` for four masks that stay the same: see `MLP`. The regularisation of a
+        `ConcreteDropout` in any net is added to the loss in training.
     n_draws : int, default=100
         Number of Monte-Carlo draws.
     masks : {"iid", "qmc"}, default='iid'

@@ -123,8 +123,9 @@ def _check_width(X: Tensor, n_features: int) -> None:
     """Refuse other columns; a single one would be taken for all."""
     if X.shape[-1:] != (n_features,):
         raise ValueError(
-            f"the last axis must have the {n_features} columns. Got the shape {tuple(X.shape)}. "
-            "Flatten images and sequences, as `X.reshape(len(X), -1)` does."
+            f"the input must have {n_features} features on its last axis. Got the shape "
+            f"{tuple(X.shape)}. Flatten images and sequences, as `X.reshape(len(X), -1)` does, or "
+            "give a `module` made for them."
         )
 
 

@@ -12,6 +12,7 @@ from ._concrete import ConcreteDropout
 from ._drop_connect import DropConnect
 from ._gaussian import GaussianDropout
 from ._inputs import PeriodicEmbedding, RobustScale
+from ._masksembles import Masksembles
 
 __all__ = ["MLP", "set_rates"]
 
@@ -38,9 +39,9 @@ class MLP(nn.Module):
         Widths of the hidden layers; their number is the depth.
     activation : callable
         Makes the activation of a hidden layer, as the class ``torch.nn.ReLU`` does.
-    dropout : float or "concrete"
+    dropout : float, "concrete" or "masksembles"
         Rate of the dropouts, in [0, 1]; or rates that are learned, one for each hidden layer, by
-        `ConcreteDropout`.
+        `ConcreteDropout`; or four masks that stay the same, by `Masksembles`, for ``n_draws=4``.
     embedding : "periodic" or None
         What the first layer gets: with ``"periodic"`` each column and numbers that depend on it by
         waves, by `PeriodicEmbedding`, for columns of a common scale; with None the columns.
@@ -59,8 +60,8 @@ class MLP(nn.Module):
     TypeError
         If ``hidden`` is no sequence, a width is no integer, or ``activation`` makes no module.
     ValueError
-        If a width is not positive, the rate is outside [0, 1] and not "concrete", or there is no
-        such embedding.
+        If a width is not positive, the rate is outside [0, 1] and no such word, there is no
+        such embedding, or a layer is too narrow for its masks.
 
     Examples
     --------
@@ -83,16 +84,14 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         widths = _widths(n_features, hidden, n_outputs)
-        learned = _is_learned(dropout)
+        _check_dropout(dropout)
         self.n_features = n_features
         self.scale = RobustScale(n_features) if normalize_X else nn.Identity()
         self.embedding, n_inputs = _embedding(embedding, n_features)
         widths = (n_inputs, *widths[1:])
         layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
         for before, after in pairwise(widths[1:]):
-            layer = nn.Linear(before, after)
-            dropped = [ConcreteDropout(layer)] if learned else [nn.Dropout(float(dropout)), layer]
-            layers += [_make(activation), *dropped]
+            layers += [_make(activation), *_dropped(dropout, nn.Linear(before, after))]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, X: Tensor) -> Tensor:
@@ -189,16 +188,22 @@ def _widths(n_features: Any, hidden: Any, n_outputs: Any) -> tuple[int, ...]:
     return widths
 
 
-def _is_learned(dropout: Any) -> bool:
-    """Return whether the rates are learned, and check a rate that is not."""
-    if isinstance(dropout, str) and dropout == "concrete":
-        return True
-    if not isinstance(dropout, Real) or not 0 <= float(dropout) <= 1:
+def _check_dropout(dropout: Any) -> None:
+    word = isinstance(dropout, str) and dropout in ("concrete", "masksembles")
+    if not word and not (isinstance(dropout, Real) and 0 <= float(dropout) <= 1):
         raise ValueError(
-            f"`dropout` must be a rate in [0, 1] or 'concrete'. Got {dropout!r}. Give 0.0 for a "
-            "net without dropout."
+            "`dropout` must be a rate in [0, 1], 'concrete' or 'masksembles'. Got "
+            f"{dropout!r}. Give 0.0 for a net without dropout."
         )
-    return False
+
+
+def _dropped(dropout: float | str, layer: nn.Linear) -> list[nn.Module]:
+    """Return a layer and the dropout of what goes into it."""
+    if dropout == "concrete":
+        return [ConcreteDropout(layer)]
+    if dropout == "masksembles":
+        return [Masksembles(layer.in_features), layer]
+    return [nn.Dropout(float(dropout)), layer]
 
 
 def _make(activation: Callable[[], nn.Module]) -> nn.Module:

@@ -84,24 +84,30 @@ class Net(nn.Module):
         return self.layers(X)
 
 
-def test_an_estimator_trains_each_mask_and_draws_them_all():
+default = {"module__dropout": "masksembles", "module__hidden": (20, 20)}
+each_net = pytest.mark.parametrize("net", [{"module": Net}, default], ids=["own", "default"])
+
+
+@each_net
+def test_an_estimator_trains_each_mask_and_draws_them_all(net):
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (120, 3))
     y = X[:, 0]
-    params = {"max_epochs": 60, "n_draws": 4, "random_state": 0}
-    net = MCDropoutRegressor(Net, **params).fit(X, y)
+    params = {**net, "max_epochs": 60, "n_draws": 4, "random_state": 0}
+    net = MCDropoutRegressor(**params).fit(X, y)
     assert net.score(X, y) > 0.8
     draws = net.draws(X)
     assert (np.corrcoef(draws, y)[-1, :4] > 0.8).all()
     assert draws.std(axis=0).min() > 0
-    assert_array_equal(MCDropoutRegressor(Net, **params).fit(X, y).draws(X), draws)
+    assert_array_equal(MCDropoutRegressor(**params).fit(X, y).draws(X), draws)
     loaded = pickle.loads(pickle.dumps(net))
     assert_array_equal(loaded.draws(X), draws)
 
 
-def test_an_ensemble_of_folds_keeps_the_masks_of_each_net():
+@each_net
+def test_an_ensemble_of_folds_keeps_the_masks_of_each_net(net):
     X, y = np.random.default_rng(0).normal(size=(2, 60, 3))
-    net = MCDropoutRegressor(Net, max_epochs=2)
+    net = MCDropoutRegressor(**net, max_epochs=2)
     grid = {"noise": [0.5]}
     model = MCDropoutRegressorCV(net, param_grid=grid, cv=2, n_draws=8, random_state=0)
     model.fit(X, y[:, 0])

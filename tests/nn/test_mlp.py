@@ -68,7 +68,7 @@ def test_the_bounds_of_the_rate_are_allowed(x, rate):
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
 def test_a_rate_outside_of_its_bounds_is_refused(rate):
-    with pytest.raises(ValueError, match=rf"rate in \[0, 1\] or 'concrete'. Got {rate!r}\."):
+    with pytest.raises(ValueError, match=rf"rate in \[0, 1\], 'concrete' .* Got {rate!r}\."):
         MLP(3, dropout=rate)
 
 
@@ -131,7 +131,7 @@ def test_what_the_net_refuses_reaches_the_user_of_the_estimator(params):
 
 @pytest.mark.parametrize("rate", [None, [0.1, 0.2], "0.5"])
 def test_a_rate_that_is_no_number_is_refused(rate):
-    with pytest.raises(ValueError, match=re.escape(f"or 'concrete'. Got {rate!r}.")):
+    with pytest.raises(ValueError, match=re.escape(f"or 'masksembles'. Got {rate!r}.")):
         MLP(3, dropout=rate)
 
 
