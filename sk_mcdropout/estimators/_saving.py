@@ -87,11 +87,12 @@ class SavedNet(NeuralNet):
         **kwargs : dict
             More of skorch's, such as ``f_mymodule``.
         """
+        files = {"f_params": f_params, "f_optimizer": f_optimizer, "f_criterion": f_criterion}
+        files = {**files, "f_history": f_history, **kwargs}
+        given = {name: file for name, file in files.items() if file is not None}
         self.__dict__["_as_tensors"] = use_safetensors
         try:
-            super().save_params(
-                f_params, f_optimizer, f_criterion, f_history, use_safetensors, **kwargs
-            )
+            super().save_params(**given, use_safetensors=use_safetensors)
         finally:
             del self.__dict__["_as_tensors"]
 

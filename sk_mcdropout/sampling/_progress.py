@@ -30,4 +30,5 @@ def progress_bar(total: int | None, unit: str, delay: float = 0) -> Any:
     """
     from tqdm.auto import tqdm  # which looks for a notebook, and loads much
 
-    return tqdm(total=total, unit=unit, delay=delay, unit_scale=True, dynamic_ncols=True)
+    many = total is None or total >= 10_000  # are told as 10.0k
+    return tqdm(total=total, unit=unit, delay=delay, unit_scale=many, dynamic_ncols=True)
