@@ -128,7 +128,7 @@ def test_the_rates_of_the_default_net_can_be_set_and_saved():
         (lambda: ConcreteDropout(nn.ReLU()), TypeError, "Got a ReLU"),
         (lambda: ConcreteDropout(p=0), ValueError, r"\(0, 1\) to learn. Got 0\."),
         (lambda: ConcreteDropout(length_scale=-1), ValueError, "at least 0. Got -1"),
-        (lambda: MLP(3, dropout="beton"), ValueError, "or 'concrete'. Got 'beton'"),
+        (lambda: MLP(3, dropout="beton"), ValueError, "or 'masksembles'. Got 'beton'"),
         (lambda: set_rates(MLP(3, dropout="concrete"), 1.0), ValueError, r"Got 1\.0"),
     ],
 )
