@@ -71,7 +71,7 @@ class _PartsUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(
             "the parts of a saved net must be made of what it names in `_named`. Got "
             f"`{module}.{name}`, which is not there. Do not load this file, unless you know that "
-            "it was saved by a version before 0.1.0; then save it anew by that version's weights."
+            "it was saved by a version before 0.2.0; then save it anew by that version's weights."
         )
 
 

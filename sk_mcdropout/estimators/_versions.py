@@ -41,7 +41,7 @@ def check_version(name: str, saved_by: str | None) -> None:
         return
     message = (
         f"a {name} must be loaded by the version of sk_mcdropout that saved it. Got one of "
-        f"{saved_by or 'a version before 0.1.0'}, and this is {version()}: its predictions may be "
+        f"{saved_by or 'a version before 0.2.0'}, and this is {version()}: its predictions may be "
         "others, or fail. Install that version to load it, or fit it anew."
     )
     warn(OtherVersionWarning(message))

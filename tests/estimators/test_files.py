@@ -325,7 +325,7 @@ def test_a_file_without_a_version_says_so_and_is_loaded(name):
     state = estimator.__getstate__()
     del state["_sk_mcdropout_version"]
     loaded = type(estimator).__new__(type(estimator))
-    with pytest.warns(InconsistentVersionWarning, match="Got one of a version before 0.1.0"):
+    with pytest.warns(InconsistentVersionWarning, match="Got one of a version before 0.2.0"):
         loaded.__setstate__(state)
     check_same(loaded, estimator)
 
