@@ -235,14 +235,20 @@ def _order(n_rows: int, generator: torch.Generator, shuffle: bool) -> Tensor:
 
 
 def _record(history: Any, losses: Sequence[tuple[float, int]], seconds: float) -> None:
-    """Record an epoch as skorch does."""
-    history.new_epoch()
-    history[-1]["batches"] += [
-        {"train_loss": loss, "train_batch_size": n_rows} for loss, n_rows in losses
-    ]
-    history.record("epoch", len(history))
-    history.record("dur", seconds)
-    mean = np.average([loss for loss, _ in losses], weights=[n for _, n in losses])
-    history.record("train_loss", float(mean))
-    history.record("train_loss_best", history[-1]["train_loss"] <= min(history[:, "train_loss"]))
-    history.record("train_batch_count", len(losses))
+    """Record an epoch as skorch does, whose own reading of a history takes the longer the more
+    epochs there are."""
+    values, sizes = zip(*losses, strict=True)
+    loss = float(np.average(values, weights=sizes))
+    best = next(
+        (epoch["train_loss"] for epoch in reversed(history) if epoch["train_loss_best"]), loss
+    )
+    history.append(
+        {
+            "batches": [{"train_loss": value, "train_batch_size": size} for value, size in losses],
+            "epoch": len(history) + 1,
+            "dur": seconds,
+            "train_loss": loss,
+            "train_loss_best": loss <= best,
+            "train_batch_count": len(losses),
+        }
+    )
