@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python -m
 # $(call environment,DIRECTORY,MORE REQUIREMENTS,TORCH,EXTRA) makes a virtual environment with the
 # package, the extra `dev` of pyproject.toml or this one, and more, with the version of torch that
 # constraints.txt pins or this one.
+# Files are compiled when they are imported: most never are, and all take a minute.
 # It is kept while its note .whole, written last, names this place and what it was made from,
 # and while its Python still finds what was installed.
 define environment
@@ -15,7 +16,7 @@ if [ "$$(cat $(1)/.whole 2>&1)" != "$$made_for" ] || ! $(1)/bin/python -c "impor
     && rm -rf $(1) \
     && $(PYTHON) -m venv $(1) \
     && sed "$(if $(3),s/^torch==.*/torch==$(3)/)" constraints.txt > $(1)/constraints.txt \
-    && $(1)/bin/python -m pip install --quiet --disable-pip-version-check \
+    && $(1)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check \
         --editable ".[$(or $(4),dev)]" --constraint $(1)/constraints.txt $(2) \
     && echo "$$made_for" > $(1)/.whole; \
 fi
