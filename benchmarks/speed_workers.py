@@ -27,7 +27,8 @@ INTRO = """\
 Workers are processes with one thread each. `predict(X, return_std=True)` of {rows:,} rows in blocks
 of {block:,}, 100 draws of the net 8-50-50-1, by Dask; and a `GridSearchCV` of four rates and three
 folds on 2,000 rows by joblib's backend `dask`. "Keeping memory" is with the two settings of `KEPT`
-for the workers: with Dask's own, each product takes its memory from the system anew. Medians of {repeats} runs in turn.
+for the workers: with Dask's own, each product takes its memory from the system anew. Medians of
+{repeats} runs in turn.
 """
 
 # Of glibc's malloc: do not give memory back, and take blocks of up to 32 MiB from what is kept.

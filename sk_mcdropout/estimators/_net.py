@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, IterableDataset
 
-from sk_mcdropout.nn import regularised_parameters, set_rates
+from sk_mcdropout.nn import set_rates
 from sk_mcdropout.sampling import alone_with, find_prediction, first_rows
 
 from ._endings import check_finite, is_early_stop, state_of
@@ -227,14 +227,16 @@ class MCDropoutNet(ShownWithDropouts, SettableNet, SavedNet, TrainingNet):
         if is_dataset(X):
             self._make_lazy_weights(lambda: self._inputs(X))
         elif not self._is_made_in_training():
-            self._probe(X, y)
+            self._check_net(next(iter(self._inputs(X, y))), y)
 
     def _after_training(self, X: Any, y: Any, start: bool, fit_params: dict[str, Any]) -> None:
         """Do what needs the trained net."""
         self._forget_plans("prediction")  # what was told by untrained weights, as by zeros
-        rates_were_trained = bool(regularised_parameters(self.module_))
-        if is_dataset(X) or rates_were_trained or self._is_made_in_training():
-            self._probe(X, y)
+        batch = next(iter(self._inputs(X, y)))
+        if is_dataset(X) or self._is_made_in_training():
+            self._check_net(batch, y)
+        with shape_said(batch):
+            self.dropout_sites_ = self._draws_of(lambda: [batch]).sites(checked=True)
 
     def _is_made_in_training(self) -> bool:
         """Return whether a callback of skorch's makes the module for the shape of X."""
@@ -309,12 +311,12 @@ class MCDropoutNet(ShownWithDropouts, SettableNet, SavedNet, TrainingNet):
             params.pop("module", None)  # a subclass may take what it likes, such as a name
         check_params(self._parameter_constraints, params, type(self).__name__)
 
-    def _probe(self, X: Any, y: Any) -> None:
-        """Find the dropouts, and refuse an output that does not go with y, before training."""
-        x = first_rows(next(iter(self._inputs(X, y))), 2)
-        draws = self._draws_of(lambda: [x])
+    def _check_net(self, batch: Any, y: Any) -> None:
+        """Refuse a net that cannot be drawn, and an output that does not go with y."""
+        x = first_rows(batch, 2)
+        draws = self._draws_of(lambda: [batch])
         with draws.evaluating(), shape_said(x):
-            self.dropout_sites_ = draws.sites()
+            draws.check()
             outputs = {
                 n_rows: self._alone().evaluation_step((first_rows(x, n_rows), None), training=False)
                 for n_rows in (2, 3)  # what has another length in both is no prediction

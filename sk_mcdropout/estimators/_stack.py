@@ -235,8 +235,7 @@ def _order(n_rows: int, generator: torch.Generator, shuffle: bool) -> Tensor:
 
 
 def _record(history: Any, losses: Sequence[tuple[float, int]], seconds: float) -> None:
-    """Record an epoch as skorch does, whose own reading of a history takes the longer the more
-    epochs there are."""
+    """Record an epoch as skorch does, without its reading of all epochs before."""
     values, sizes = zip(*losses, strict=True)
     loss = float(np.average(values, weights=sizes))
     best = next(

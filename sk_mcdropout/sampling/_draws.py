@@ -26,6 +26,8 @@ from ._plan import (
     warn,
     warn_about,
     warn_if_not_random,
+    warn_of_numbers,
+    warn_of_rows,
 )
 from ._progress import progress_bar
 from ._rows import call, count_rows, gather_rows, map_tensors
@@ -179,12 +181,17 @@ class Draws:
                 self._check_effect(x, plan)
         return mean, std
 
-    def sites(self) -> DropoutSites:
-        """List the dropouts that are drawn for the first batch."""
+    def sites(self, checked: bool = False) -> DropoutSites:
+        """List the dropouts that are drawn for the first batch; warn of what `check` did not."""
         with self.evaluating():
             plan = self._plan(next(iter(self.batches())), state_of(self.module))
-            warn_about(plan)
+            (warn_of_rows if checked else warn_about)(plan)
             return DropoutSites(plan.sites, plan.strategies, plan.refused)
+
+    def check(self) -> None:
+        """Refuse a module that cannot be drawn, and warn of what is not: before it is trained."""
+        with self.evaluating():
+            warn_of_numbers(self._make_plan(next(iter(self.batches())), decide=False))
 
     def evaluating(self) -> AbstractContextManager[None]:
         """Hold the modules in eval mode, without gradients, as while the draws are made."""
@@ -270,15 +277,18 @@ class Draws:
         key = self._key(x)
         if (known := self.plans.get(key, state)) is not None:
             return known
-        make = plan_one_item if self.one_item else make_plan
         large = large_buffers(self.module).items()
-        plan = make(self.module, x, self._forward, self.strategy, self.extra_dropout, self.output)
+        plan = self._make_plan(x)
         plan.written = tuple(
             name for name, (buffer, n_writes) in large if buffer._version != n_writes
         )
         if not plan.found.tied and not plan.tied:  # other rows can tell more
             self.plans.put(key, state, plan, self.module)
         return plan
+
+    def _make_plan(self, x: Any, decide: bool = True) -> Plan:
+        about = self.module, x, self._forward, self.strategy, self.extra_dropout, self.output
+        return plan_one_item(*about) if self.one_item else make_plan(*about, decide)
 
     def _key(self, x: Any) -> Hashable:
         return self.strategy, self.extra_dropout, self.output, self.one_item, kind_of_input(x)

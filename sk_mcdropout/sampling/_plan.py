@@ -35,6 +35,8 @@ __all__ = [
     "warn",
     "warn_about",
     "warn_if_not_random",
+    "warn_of_numbers",
+    "warn_of_rows",
 ]
 
 
@@ -102,6 +104,7 @@ def make_plan(
     strategy: str = "auto",
     extra_dropout: tuple[type, ...] = (),
     output: Which = None,
+    decide: bool = True,
 ) -> Plan:
     """Find the dropouts of a module and the strategies to sample it.
 
@@ -119,11 +122,13 @@ def make_plan(
         Modules that are held in training mode.
     output : str, int or callable, optional
         Which of the outputs is the prediction; see `find_prediction`.
+    decide : bool
+        Whether to find the strategies, which takes as long as all the rest, or longer.
 
     Returns
     -------
     Plan
-        The input of `chunks`.
+        The input of `chunks`, with strategies.
     """
     if strategy == "moments":
         raise ValueError(
@@ -141,7 +146,7 @@ def make_plan(
         strategy = only_loop(strategy, look.unshared)
     with as_planned(module, look):
         shared = shared_numbers(forward, look.drawing(module))
-        return _plan_as_held(module, rows, shared, strategy, look, output)
+        return _plan_as_held(module, rows, shared, strategy, look, output, decide)
 
 
 @contextmanager
@@ -165,6 +170,7 @@ def _plan_as_held(
     strategy: str,
     look: TrainingLook,
     output: Which,
+    decide: bool,
 ) -> Plan:
     with forked_generators() if look.unshared else nullcontext():
         found, fewer, more = probe(module, forward, rows)
@@ -178,7 +184,7 @@ def _plan_as_held(
         return replace(plan, strategies=("loop",), mixes=True) if mixes else plan.row_by_row()
     if found.random:
         return replace(plan, strategies=("loop",))
-    if found.sites and not look.unshared:
+    if decide and found.sites and not look.unshared:
         return _with_strategies(plan, rows, forward, rows_are_alone)
     return plan
 
@@ -333,6 +339,12 @@ def _is_inside(frame: FrameType, package: str) -> bool:
 
 def warn_about(plan: Plan) -> None:
     """Warn of other randomness than dropout, of rows that mix, and of what is not put back."""
+    warn_of_numbers(plan)
+    warn_of_rows(plan)
+
+
+def warn_of_numbers(plan: Plan) -> None:
+    """Warn of other randomness than dropout."""
     look = plan.look
     if look.unshared:
         warn(
@@ -346,6 +358,16 @@ def warn_about(plan: Plan) -> None:
             "mode. They are seeded for each draw, one pass after the other, and depend on how rows "
             "are batched."
         )
+    if look.left_off:
+        warn(
+            "what is random in training must be a dropout that can be drawn. Got other randomness "
+            f"in {_told(look.left_off)}, which is left off while sampling. Name the class in "
+            "`extra_dropout` to switch it on."
+        )
+
+
+def warn_of_rows(plan: Plan) -> None:
+    """Warn of rows that mix, and of what is not put back."""
     if plan.mixes:
         warn(
             "the module's output for a row must not depend on the other rows. Got another output "
@@ -355,12 +377,6 @@ def warn_about(plan: Plan) -> None:
         warn(
             "a pass must not write into buffers of more than 1 MiB, which are not put back. Got "
             f"writes into {', '.join(map(repr, plan.written))}. Keep a copy where it matters."
-        )
-    if look.left_off:
-        warn(
-            "what is random in training must be a dropout that can be drawn. Got other randomness "
-            f"in {_told(look.left_off)}, which is left off while sampling. Name the class in "
-            "`extra_dropout` to switch it on."
         )
 
 

@@ -157,6 +157,15 @@ def test_an_interrupt_while_drawing_for_a_fold_leaves_the_trained_net(X, y, monk
     check_has_no_noise(net, X)
 
 
+def test_an_interrupt_while_dropouts_are_listed_leaves_the_trained_net(X, y, monkeypatch):
+    net = small_net()
+    with monkeypatch.context() as patch:
+        patch.setattr(Draws, "sites", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(X, y)
+    assert_array_equal(net.draws(X), small_net().fit(X, y).draws(X))
+
+
 def test_an_interrupt_while_drawing_changes_nothing(X, y, monkeypatch):
     net = small_net().fit(X, y)
     expected, before = net.draws(X), set(vars(net))
@@ -173,7 +182,7 @@ def test_an_interrupt_before_the_training_leaves_no_fitted_estimator(X, y, monke
     net = small_net()
     before = set(vars(net))
     with monkeypatch.context() as patch:
-        patch.setattr(Draws, "sites", interrupt)
+        patch.setattr(Draws, "check", interrupt)
         with pytest.raises(KeyboardInterrupt):
             net.fit(X, y)
     assert set(vars(net)) == before
