@@ -73,7 +73,7 @@ typecheck: venv ## check the types
 	$(RUN) mypy sk_mcdropout
 
 examples: venv ## run the README and the examples alone
-	MPLBACKEND=Agg $(RUN) pytest tests/test_docs.py
+	MPLBACKEND=Agg $(RUN) pytest -m "" tests/test_docs.py
 
 skorch-tests: venv ## run skorch's own tests on our estimators
 	$(VENV)/bin/python tests/skorch_suite/run.py

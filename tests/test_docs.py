@@ -179,7 +179,14 @@ def test_the_api_names_every_package():
 # One example shows what the intervals of a net without noise hold, of which the net warns.
 @pytest.mark.filterwarnings("ignore:`noise` must be given for an interval:UserWarning")
 @pytest.mark.usefixtures("short_trainings")
-@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.parent.name != "examples" else [])
+        for path in EXAMPLES
+    ],
+    ids=name_of,
+)
 def test_an_example_runs_and_says_where_its_picture_is(example, script, tmp_path, capsys):
     script(example)
     (picture,) = tmp_path.glob("*.png")

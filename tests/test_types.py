@@ -26,6 +26,7 @@ SAID = [
 ]
 
 
+@pytest.mark.slow
 def test_a_user_gets_the_types_of_the_package(tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed")
     (tmp_path / "theirs.py").write_text(CODE)

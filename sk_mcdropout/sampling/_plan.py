@@ -232,9 +232,8 @@ def forward_of(forward: Callable[[Any], Any], plan: Plan) -> Forward:
 
 def check_extra(module: nn.Module, extra_dropout: tuple[type, ...]) -> None:
     """Raise if there is nothing of a class that is named."""
-    parts = list(module.modules())
     for kind in extra_dropout:
-        if not any(isinstance(part, kind) for part in parts):
+        if not any(isinstance(part, kind) for part in module.modules()):
             raise ValueError(
                 f"`extra_dropout` must name classes of submodules. Got {kind.__name__}, of which "
                 "the module has none. Leave it out."

@@ -99,6 +99,7 @@ def test_a_learning_curve_can_train_one_classifier_on(X, labels):
 # -- by likelihood -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_dropout_rate_is_chosen_by_likelihood(X, y):
     noisy = y + np.random.default_rng(1).normal(scale=3.0, size=50)
     pipe = make_pipeline(StandardScaler(), small_net(max_epochs=40, n_draws=50))

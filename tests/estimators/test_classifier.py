@@ -459,6 +459,7 @@ def test_an_early_end(iris):
     assert net.score(*iris) > 0.9
 
 
+@pytest.mark.slow
 def test_a_search_over_rates_in_a_pipeline(iris):
     pipe = make_pipeline(StandardScaler(), make_net(max_epochs=10))
     grid = {"mcdropoutclassifier__dropout": [0.05, 0.5]}

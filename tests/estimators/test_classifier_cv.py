@@ -117,6 +117,7 @@ def test_weights_of_rows_and_of_classes_are_stacked(X, y, stacks):
 # -- the search ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_nets_trained_alone(X, y):
     cv = StratifiedKFold(3, shuffle=True, random_state=1)
     grid = {"dropout": [0.05, 0.5], "lr": [0.001, 0.01]}
@@ -144,6 +145,7 @@ def test_a_scorer_of_yours_chooses_and_leaves_the_best_setting_alone(X, y):
         assert model.cv_results_[f"split{k}_test_score"][1] == accuracy
 
 
+@pytest.mark.slow
 def test_settings_that_make_held_out_rows_likelier_are_pooled():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(90, 4))
@@ -188,6 +190,7 @@ def test_no_row_is_predicted_by_a_net_that_knows_it(X, y, model):
         assert_allclose(model.oof_proba_[test], expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_temperature_is_the_likeliest_for_held_out_rows(X, y):
     net = {"lr": 0.0005, "max_epochs": 30}  # which has not learned enough, and is not sure enough
     model = make_model(net, calibration="temperature").fit(X, y)
@@ -238,6 +241,7 @@ def test_a_draw_is_a_function_of_the_row(X, model, rows):
     assert_allclose(model.draws(X[rows]), model.draws(X)[:, rows], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(X, y, model):
     assert_array_equal(make_model().fit(X, y).draws(X), model.draws(X))
     assert_array_equal(pickle.loads(pickle.dumps(model)).draws(X), model.draws(X))
@@ -245,6 +249,7 @@ def test_the_same_seed_gives_the_same_model(X, y, model):
     assert_allclose(first.draws(X), model.draws(X)[:5], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_net_on_all_rows(X, y):
     model = make_model(ensemble=False, members=2).fit(X, y)
     assert len(model.estimators_) == 2
@@ -262,6 +267,7 @@ def test_a_class_that_a_fold_has_not_is_known(X, y):
     assert np.isnan(model.oof_proba_[50:100]).all()
 
 
+@pytest.mark.slow
 def test_the_classes_may_be_given_in_an_order(X, y):
     order = ["cedar", "ash", "birch", "oak"]
     with pytest.warns(UserWarning, match=r"`classes` must be sorted"):
@@ -273,6 +279,7 @@ def test_the_classes_may_be_given_in_an_order(X, y):
         make_model({"classes": ["ash", "birch"]}).fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [[0, 7, 3], [False, True, True], [1.0, 2.0, 4.0]])
 def test_labels_of_any_kind(X, y, labels):
     labels = np.array(labels)[load_iris().target]

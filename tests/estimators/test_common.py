@@ -14,7 +14,10 @@ from sk_mcdropout import (
 )
 
 # Fewer epochs and draws keep the checks quick; with the noise estimated each fit is six.
-ESTIMATORS = [MCDropoutRegressor(max_epochs=40), MCDropoutClassifier(max_epochs=40)]
+ESTIMATORS = [
+    MCDropoutRegressor(max_epochs=10, n_draws=20),
+    MCDropoutClassifier(max_epochs=10, n_draws=20),
+]
 OF_NOISE = [
     MCDropoutRegressor(noise="heteroscedastic", max_epochs=40, n_draws=10),
     MCDropoutRegressor(noise="estimate", max_epochs=20, n_draws=10),

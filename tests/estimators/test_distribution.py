@@ -226,7 +226,10 @@ def test_conformal_intervals_are_the_same_deviations_to_both_sides(net, X, y):
     assert_allclose(high, mean + reach * std)
 
 
-@pytest.mark.parametrize("method", ["std", "parts", "isotonic", "conformal"])
+@pytest.mark.parametrize(
+    "method",
+    ["std", "conformal", *(pytest.param(m, marks=pytest.mark.slow) for m in ("parts", "isotonic"))],
+)
 def test_a_calibration_is_kept_in_files_and_cleared_by_training(net, X, y, method, tmp_path):
     expected = net.calibrate(X, y, method).predict_interval(X)
     assert_array_equal(pickle.loads(pickle.dumps(net)).predict_interval(X), expected)

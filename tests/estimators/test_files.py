@@ -190,6 +190,7 @@ sys.stdout.buffer.write(pickle.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_an_estimator_draws_the_same_in_another_process():
     skops, cloudpickle = pytest.importorskip("skops.io"), pytest.importorskip("cloudpickle")
     expected, files = {}, {"X": X}

@@ -1,5 +1,7 @@
 """Nets in half precision, which NumPy in part does not have."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -66,10 +68,15 @@ def test_tensors_and_datasets_reach_it_in_its_precision(X, y, dtype):
     assert net.predict(X).shape == (200,)
 
 
+@pytest.fixture(scope="module")
+def trained(X, y):
+    return MCDropoutRegressor(max_epochs=30, n_draws=20, random_state=0).fit(X, y)
+
+
 @each_dtype
 @each_question
-def test_a_trained_net_may_be_made_half(X, y, dtype, ask):
-    net = MCDropoutRegressor(max_epochs=30, n_draws=20, random_state=0).fit(X, y)
+def test_a_trained_net_may_be_made_half(X, trained, dtype, ask):
+    net = deepcopy(trained)
     expected = ask(net, X[:5])
     net.module_.to(dtype)
     actual = ask(net, X[:5])

@@ -118,6 +118,7 @@ def test_an_interrupt_in_a_fold_leaves_the_trained_net_without_noise(X, y, fold)
     check_has_no_noise(net, X)
 
 
+@pytest.mark.slow
 def test_a_fit_after_an_interrupted_one_estimates_the_noise(X, y):
     net = small_net(Interrupt(fit=2), noise="estimate")
     with pytest.warns(UserWarning, match="of fold 2 of 5"):

@@ -137,6 +137,7 @@ def test_an_accelerated_net_has_parameters_and_a_clone(X, y, make):
     assert_allclose(copy.fit(X, y).draws(X), fitted.draws(X), atol=1e-6)
 
 
+@pytest.mark.slow
 @each_accelerator
 @pytest.mark.parametrize("unwrap", [True, False])
 @pytest.mark.parametrize("noise", ["estimate", "heteroscedastic"])

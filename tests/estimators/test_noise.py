@@ -51,6 +51,7 @@ def test_the_covariance_has_the_noise_on_its_diagonal(data):
     assert_allclose(noisy - free, 49 * np.eye(6), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_split", [None, ValidSplit(4)])
 def test_the_estimate_finds_the_noise(data, train_split):
     X, y = data
@@ -97,6 +98,7 @@ def test_a_dataset_needs_a_split_for_the_estimate(data):
     assert net.noise_std_ > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["partial_fit", "fit"])
 def test_training_on_keeps_the_estimate_and_says_so(data, method):
     X, y = data
@@ -141,6 +143,7 @@ def test_another_noise_is_refused(data, noise):
 # -- told by the net ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_net_learns_where_the_noise_is():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (2000, 1))

@@ -169,6 +169,7 @@ def test_rows_of_weight_0_do_not_count(folds):
     assert pool_of([one, other], one, folds) == [one]
 
 
+@pytest.mark.slow
 def test_without_noise_or_with_another_scoring_the_best_setting_is_alone(X, y):
     grid = {"dropout": [0.05, 0.3], "lr": [0.001, 0.01]}
     for params in ({"noise": None}, {"scoring": neg_crps_scorer}, {"ensemble": False}):
@@ -251,6 +252,7 @@ def test_the_noise_is_the_likeliest_for_held_out_rows(X, y):
     assert_allclose(aleatoric, model.noise_std_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["estimate", "heteroscedastic", 1.0])
 def test_calibration_by_one_factor_is_right_for_held_out_rows(X, y, noise):
     plain = make_model(noise=noise).fit(X, y)

@@ -80,10 +80,11 @@ each_kind = pytest.mark.parametrize(("params", "target"), KINDS.values(), ids=KI
 
 
 @each_kind
-@pytest.mark.parametrize("weights", [np.ones(40), np.full(40, 7.3), 1, [2] * 40])
-def test_equal_weights_change_nothing(params, target, weights):
-    net = small_net(**params).fit(X, target, sample_weight=weights)
-    assert_array_equal(net.draws(X), small_net(**params).fit(X, target).draws(X))
+def test_equal_weights_change_nothing(params, target):
+    expected = small_net(**params).fit(X, target).draws(X)
+    for weights in np.ones(40), np.full(40, 7.3), 1, [2] * 40:
+        net = small_net(**params).fit(X, target, sample_weight=weights)
+        assert_array_equal(net.draws(X), expected)
 
 
 @each_kind

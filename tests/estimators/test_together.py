@@ -115,6 +115,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_other_optimizers_have_rates_of_their_own(data, stacks, params):
     params = {**params, "max_epochs": 2}
@@ -222,6 +223,7 @@ ONE_BY_ONE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", ONE_BY_ONE.values(), ids=ONE_BY_ONE)
 def test_what_a_stack_does_not_know_is_trained_one_by_one(X, data, stacks, params):
     nets = make_nets(**params)
@@ -368,6 +370,7 @@ def test_the_steps_are_shown(X, y, capsys):
     assert "18/18" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_noise_is_that_of_nets_trained_one_by_one(X, y, stacks, monkeypatch):
     params = {"noise": "estimate", "max_epochs": 20, "random_state": 0}
     noise = MCDropoutRegressor(**params).fit(X, y).noise_std_

@@ -79,6 +79,7 @@ def test_the_distribution_is_a_normal(net, X):
         assert_allclose(net.log_prob(X, value), logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", CALIBRATIONS)
 def test_it_is_calibrated_as_the_mixture_is(X, y, method):
     net = small_net(noise=2.0).fit(X, y).calibrate(X, y, method)

@@ -197,6 +197,7 @@ def test_what_is_regularised_has_no_weight_decay():
     assert len([p for g in free + decayed for p in g["params"]]) == len([*net.module_.parameters()])
 
 
+@pytest.mark.slow
 def test_it_is_searched_in_a_pipeline_with_a_heteroscedastic_noise():
     pipe = make_pipeline(StandardScaler(), small_net(noise="heteroscedastic"))
     search = GridSearchCV(pipe, {"mcdropoutregressor__dropout": [0.05, 0.4]}, cv=2)

@@ -146,6 +146,7 @@ def test_another_embedding_is_refused(kind):
         MLP(3, embedding=kind)
 
 
+@pytest.mark.slow
 def test_draws_part_more_and_more_far_from_the_data():
     rng = np.random.default_rng(0)
     x = rng.uniform(-3, 3, size=(200, 1))
@@ -166,6 +167,7 @@ def small_net(**params):
     return MCDropoutRegressor(**{**defaults, **params})
 
 
+@pytest.mark.slow
 def test_raw_columns_are_fitted_as_well_as_scaled_ones(X, y):
     net = small_net(max_epochs=100, module__hidden=(50, 50)).fit(X, y)
     assert net.score(X, y) > 0.9

@@ -88,6 +88,7 @@ default = {"module__dropout": "masksembles", "module__hidden": (20, 20)}
 each_net = pytest.mark.parametrize("net", [{"module": Net}, default], ids=["own", "default"])
 
 
+@pytest.mark.slow
 @each_net
 def test_an_estimator_trains_each_mask_and_draws_them_all(net):
     rng = np.random.default_rng(0)

@@ -146,6 +146,7 @@ def test_mapie_finds_our_intervals(rng, coverage):
     assert_allclose(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_intervals_hold_what_is_guaranteed(rng):
     n_folds, n, coverage, inside = 5, 50, 0.8, []
     for _ in range(300):

@@ -81,6 +81,7 @@ def test_rows_that_meet_or_part_are_those_of_plain_torch(few, kind, strategy):
         assert strategy not in ("auto", "loop")
 
 
+@pytest.mark.slow
 def test_each_strategy_is_the_first_to_take_some_programs():
     programs = [random_program(number) for number in range(40)]
     sites = [dropout_sites(program.net(), program.inputs(N_ROWS)) for program in programs]
