@@ -73,7 +73,14 @@ KINDS = {
     "sum": ({"criterion__reduction": "sum", "lr": 0.001}, y),
     "LBFGS": ({"optimizer": torch.optim.LBFGS, "lr": 0.01}, y),
 }
-each_kind = pytest.mark.parametrize(("params", "target"), KINDS.values(), ids=KINDS)
+each_kind = pytest.mark.parametrize(
+    ("params", "target"),
+    [
+        pytest.param(*kind, marks=[pytest.mark.slow] if name == "LBFGS" else [])
+        for name, kind in KINDS.items()
+    ],
+    ids=KINDS,
+)
 
 
 # -- laws --------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_the_zoo_has_at_least_forty_nets_and_each_strategy_takes_some():
     assert {strategy for net in ZOO.values() for strategy in net.takes} == {*STRATEGIES}
 
 
-@one_of(TAKEN)
+@one_of([case for case in TAKEN if case[1] != "loop"])
 def test_the_strategies_agree(net, x, strategy):
     assert_close(sample(net, x, 5, strategy=strategy), sample(net, x, 5, strategy="loop"))
 
@@ -80,15 +80,10 @@ def test_a_strategy_that_does_not_take_a_net_says_so(net, x, strategy):
 
 
 @one_of(TAKEN)
-def test_a_draw_is_a_function_of_the_row(net, x, strategy):
+def test_a_draw_is_a_function_of_the_row_in_batches_of_any_size(net, x, strategy):
     expected = sample(net, x, 4, strategy=strategy)
     for rows in ([4, 3, 2, 1, 0], [4, 0, 3, 4], [1, 1, 1, 2], [2]):
         assert_close(sample(net, take(x, rows), 4, strategy=strategy), expected[:, rows])
-
-
-@one_of(TAKEN)
-def test_the_batch_size_changes_nothing(net, x, strategy):
-    expected = sample(net, x, 4, strategy=strategy)
     for batch_size in (1, 2, 100):
         assert_close(sample(net, x, 4, strategy=strategy, batch_size=batch_size), expected)
 
