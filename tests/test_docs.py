@@ -4,6 +4,7 @@ A reader copies the README before reading anything else, so a block that fails i
 """
 
 import ast
+import csv
 import importlib
 import inspect
 import re
@@ -169,6 +170,32 @@ def test_the_numbers_of_a_page_stand_in_the_tables_that_it_links_to(page):
         links = re.findall(r"\]\((../benchmarks/[^)]+)", text)
         tables = "".join((page.parent / link).read_text("utf-8") for link in links)
         assert set(number.findall(text)) - set(number.findall(tables)) == set()
+
+
+def test_the_numbers_of_the_home_page_are_those_of_the_tables():
+    def rows_of(name, **wanted):
+        with (ROOT / "benchmarks" / name).open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if wanted.items() <= row.items()]
+
+    times = {
+        row["contender"]: float(row["milliseconds"])
+        for row in rows_of("speed.csv", case="8-50-1, 10,000 rows")
+    }
+    ours = times.pop("MCDropoutRegressor")
+    for other in ("batchbald_redux", "GaussianProcessRegressor", "limit"):
+        del times[other]  # another net, another model, no model
+    calibrated = rows_of(
+        "uci_uncertainty.csv", model="noise='heteroscedastic'", calibration="conformal"
+    )
+    good = sum(0.87 <= float(row["coverage"]) <= 0.93 for row in calibrated)
+    nets = rows_of("real_nets.csv")
+    lawful = sum(row["laws"] == "all hold" for row in nets)
+    home = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert re.findall(r"\*\*(\d.*?)\*\*", home) == [
+        f"{min(times.values()) / ours:.0f} times",
+        f"{good} of {len(calibrated)}",
+        f"{lawful} of {len(nets)}",
+    ]
 
 
 def test_the_api_names_every_package():

@@ -7,18 +7,16 @@ from questions import small_classifier, small_net
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sk_mcdropout import TRUSTED_TYPES
+
 reason = 'mlflow is not installed: pip install "sk-mcdropout[clients]"'
 sklearn_flavour = pytest.importorskip("mlflow.sklearn", reason=reason)
 pyfunc = pytest.importorskip("mlflow.pyfunc", reason=reason)
 MlflowException = pytest.importorskip("mlflow.exceptions").MlflowException
-skops = pytest.importorskip("skops.io", reason=reason)
+pytest.importorskip("skops.io", reason=reason)
 
 # Without requirements it would load the model in another process to find them out.
 NO_SEARCH = {"pip_requirements": ["sk-mcdropout"]}
-
-
-def trusting(model):
-    return {"skops_trusted_types": skops.get_untrusted_types(data=skops.dumps(model))}
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def model(frame, y):
 
 @pytest.mark.parametrize("how", ["skops", "cloudpickle"])
 def test_a_loaded_pipeline_predicts_the_same_means_and_stds(model, frame, tmp_path, how):
-    trusted = trusting(model) if how == "skops" else {}
+    trusted = {"skops_trusted_types": TRUSTED_TYPES} if how == "skops" else {}
     sklearn_flavour.save_model(
         model, tmp_path / "net", serialization_format=how, **trusted, **NO_SEARCH
     )
@@ -49,7 +47,7 @@ def test_a_function_of_mlflow_may_be_the_probabilities(X, labels, tmp_path):
     sklearn_flavour.save_model(
         *(net, tmp_path / "net"),
         pyfunc_predict_fn="predict_proba",
-        **trusting(net),
+        skops_trusted_types=TRUSTED_TYPES,
         **NO_SEARCH,
     )
     function = pyfunc.load_model(str(tmp_path / "net"))
