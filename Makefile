@@ -83,7 +83,7 @@ clients: ## run the tests of other packages around our estimators, with all of t
 	$(call environment,$(VENV)-clients,--editable ".[clients]")
 	$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	    modAL-python
-	$(VENV)-clients/bin/python -m pytest -n 2 tests/clients
+	$(VENV)-clients/bin/python -m pytest -n 2 -m "" tests/clients
 
 # What asks the dependencies: the tests of nets and most of sampling need torch alone, whose version
 # is the same, and those of how nets are trained little more.
