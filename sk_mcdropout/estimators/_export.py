@@ -52,8 +52,8 @@ def export(estimator: Any, path: str | Path, X: Any = None) -> None:
     ------
     NotImplementedError
         If the net cannot be in a graph: where rows are taken by themselves, where there is other
-        randomness than masks, or where `torch.export` does not take the module; or if the graph
-        does not predict what the estimator predicts.
+        randomness than masks, or where `torch.export` does not take the module, as that of torch
+        2.6 does not take most; or if the graph does not predict what the estimator predicts.
     TypeError, ValueError
         If the estimator or the file is of another kind.
 

@@ -107,6 +107,8 @@ def load_parts(pickled: bytes, named: dict[str, Any], device: torch.device) -> d
 def device_to_load_to(device: Any) -> torch.device:
     """Return the device of a saved net, or where this machine has none of its kind, the CPU."""
     wanted = get_map_location(device)
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )  # torch 2.6 raises where there is none
     there = accelerator is not None and wanted.type == accelerator.type
     return wanted if there or wanted.type == "cpu" else torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -151,15 +152,32 @@ def _draw(
     runs: Sequence[tuple[int, float]], generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor:
     """Draw runs of numbers that are kept or not, each run with a rate: 0, or 1 / (1 - rate)."""
+    if _calls_go_on():
+        by_rate = groupby(runs, key=lambda run: run[1])
+        runs = [(sum(size for size, _ in together), rate) for rate, together in by_rate]
     drawn = torch.empty(sum(size for size, _ in runs), dtype=dtype)
     start = 0
-    for rate, together in groupby(runs, key=lambda run: run[1]):
-        some = drawn[start : (start := start + sum(size for size, _ in together))]
+    for size, rate in runs:
+        some = drawn[start : (start := start + size)]
         if 0 < rate < 1:
             some.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
         else:
             some.fill_(1 - rate)
     return drawn
+
+
+@cache
+def _calls_go_on() -> bool:
+    """Return whether a call draws what several do, the next of which goes on where one ended.
+
+    In some builds of torch each call seeds a stream of its own.
+    """
+
+    def draw(*sizes: int) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.cat([torch.empty(n).bernoulli_(0.5, generator=generator) for n in sizes])
+
+    return torch.equal(draw(1024), draw(1000, 24))
 
 
 def _masks(
