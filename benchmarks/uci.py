@@ -107,7 +107,8 @@ code with its grid of rates and precisions, which caps the likelihood of energy 
 largest precision is chosen there in nearly every split; a free precision does not cap it. The
 deep ensemble is five of our nets without dropout, with noise of their own. The Gaussian process
 is scikit-learn's, with a length scale for each column and noise, on 1,000 rows at most; gradient
-boosting scikit-learn's, with the quantile loss, of which the error is that of the median.
+boosting scikit-learn's, with the quantile loss, of which the error is that of the median. The
+seconds are those of splits that had a core to themselves; where others ran beside, none are noted.
 
 Lines in italics are published ones, the {n} likeliest, with the errors that they state; some are
 of other splits, as they say. Those of 2016 had their precision tuned over all splits, test rows
@@ -121,7 +122,7 @@ def summary(rows):
     """Return the mean and the standard error of the splits of a protocol on a set."""
     values = np.array([[float(row["rmse"]), float(row["ll"])] for row in rows])
     error = values.std(axis=0) / np.sqrt(len(values)) if len(values) > 1 else (np.nan, np.nan)
-    seconds = np.mean([float(row["seconds"]) for row in rows])
+    seconds = np.mean([float(row["seconds"]) for row in rows if row["seconds"]])
     return [len(rows), *values.mean(axis=0), *error, seconds]
 
 
