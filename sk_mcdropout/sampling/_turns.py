@@ -60,7 +60,8 @@ _PAUSE = 5e-4  # seconds between two looks at whether the turn has come
 def way_of(thing: Any) -> Any:
     """Return the way in which this thread holds a thing, or None."""
     thread = _threads.get(threading.get_ident())
-    return None if thread is None else thread.ways().get(thing)
+    holds = [] if thread is None else reversed(thread.holds)
+    return next((each.ways[thing] for each in holds if thing in each.ways), None)
 
 
 @contextmanager
@@ -93,8 +94,7 @@ def others_running(mine: Hold) -> Iterator[Hold]:
 def _enter(thread: _Thread, mine: Hold) -> None:
     with _lock:
         _threads[threading.get_ident()] = thread
-        ways = {**thread.ways(), **mine.ways}
-        if not _must_wait(thread, ways, inside=bool(thread.holds)):
+        if not _must_wait(thread, bool(thread.holds), mine.ways):
             thread.holds.append(mine)
             mine.take()
             return
@@ -110,7 +110,7 @@ def _leave(thread: _Thread, mine: Hold) -> None:
     with _lock:
         if mine in thread.holds:
             thread.holds.remove(mine)
-        if not thread.turn and _must_wait(thread, thread.ways(), inside=True):
+        if not thread.turn and _must_wait(thread, inside=True):
             thread.turn = next(_turns)
         mine.give()
         if thread.turn and thread.holds:
@@ -134,7 +134,7 @@ def _give_all(thread: _Thread) -> None:
 def _wait(thread: _Thread, inside: bool) -> None:
     while True:
         with _lock:
-            if not _must_wait(thread, thread.ways(), inside):
+            if not _must_wait(thread, inside):
                 turn, thread.turn = thread.turn, 0
                 try:
                     for each in thread.holds:
@@ -146,14 +146,16 @@ def _wait(thread: _Thread, inside: bool) -> None:
         time.sleep(_PAUSE)
 
 
-def _must_wait(thread: _Thread, ways: dict[Any, Any], inside: bool) -> bool:
-    """Return whether a thread must wait to hold things; called under the lock.
+def _must_wait(thread: _Thread, inside: bool, more: Mapping[Any, Any] = {}) -> bool:
+    """Return whether a thread must wait to hold its things, and more; called under the lock.
 
     It waits for threads that run, and behind those that have waited longer. One that holds
     something already is a step ahead: those that have waited longer may wait for just that.
     """
-    for other in _threads.values():
-        if other is thread or not _differ(ways, theirs := other.ways()):
+    others = [other for other in _threads.values() if other is not thread]
+    ways = {**thread.ways(), **more} if others else {}  # most often there are none
+    for other in others:
+        if not _differ(ways, theirs := other.ways()):
             continue
         if not other.turn:
             return True
