@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
+# What Python compiles is kept for the next process: torch and the tests take a quarter of a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
 # $(call environment,DIRECTORY,MORE REQUIREMENTS,TORCH,EXTRA) makes a virtual environment with the
 # package, the extra `dev` of pyproject.toml or this one, and more, with the version of torch that
 # constraints.txt pins or this one.
