@@ -5,7 +5,8 @@ and ``train_index`` and ``test_index``, a row for each split), fits the models o
 is not in ``uci_splits.csv`` yet, appends a row there, and writes ``uci.md`` and ``uci.csv``
 beside this file. ``--sets``, ``--splits`` and ``--protocol`` choose what is run, ``--jobs``
 processes; ``--published`` is a JSON file of published lines, ``{set: {method: {"rmse": [mean,
-error], "ll": [mean, error]}}}``.
+error], "ll": [mean, error]}}}``, with lists ``"rmse_per_split"`` and ``"ll_per_split"`` where a
+line states them.
 
 Protocols: ``best`` is ``MCDropoutRegressorCV()``, ``default`` is
 ``MCDropoutRegressor(noise="estimate")``, both with nothing set but ``random_state=0``; ``paper`` is
@@ -116,14 +117,19 @@ among them. Means of few splits are not to be held against those of 20: where a 
 split, its mean over the splits that were run here is in brackets.
 """
 N_LINES = 10
+BESIDE = {  # the published line that a protocol is held against, split by split
+    "paper": "Dropout (repo 2018, grid search, 1 layer)",
+    "paper, free precision": "Dropout (repo 2018, grid search, 1 layer)",
+    "default": "Dropout (repo run logs, 400 epochs, 1 layer)",
+}
 
 
 def summary(rows):
     """Return the mean and the standard error of the splits of a protocol on a set."""
     values = np.array([[float(row["rmse"]), float(row["ll"])] for row in rows])
     error = values.std(axis=0) / np.sqrt(len(values)) if len(values) > 1 else (np.nan, np.nan)
-    seconds = np.mean([float(row["seconds"]) for row in rows if row["seconds"]])
-    return [len(rows), *values.mean(axis=0), *error, seconds]
+    seconds = [float(row["seconds"]) for row in rows if row["seconds"]]
+    return [len(rows), *values.mean(axis=0), *error, np.mean(seconds) if seconds else np.nan]
 
 
 def cell(mean, error):
@@ -157,7 +163,8 @@ def lines_of(name, rows, published):
         own = [row for row in rows if row["protocol"] == protocol]
         if own:
             n, rmse, ll, rmse_error, ll_error, seconds = summary(own)
-            yield protocol, n, cell(rmse, rmse_error), cell(ll, ll_error), f"{seconds:.0f}"
+            spent = "" if np.isnan(seconds) else f"{seconds:.0f}"
+            yield protocol, n, cell(rmse, rmse_error), cell(ll, ll_error), spent
     n_splits = max(int(row["split"]) for row in rows) + 1
     for _, method, cells in published_lines(name, n_splits, published)[:N_LINES]:
         yield f"*{method}*", "", *cells, ""
@@ -181,12 +188,36 @@ def short_table(rows, published):
     return "## Log-likelihood\n\n" + markdown(columns, lines, "lrrrrr") + "\n"
 
 
+def beside(rows, protocol, published):
+    """Return a table of a protocol beside a published line that states each split, on its splits.
+
+    It is empty where nothing was run or published.
+    """
+    lines = []
+    for name in sorted({row["set"] for row in rows}):
+        own = [row for row in rows if (row["set"], row["protocol"]) == (name, protocol)]
+        line = published.get(name, {}).get(BESIDE[protocol], {})
+        if own and "ll_per_split" in line:
+            each = [line["rmse_per_split"], line["ll_per_split"]]
+            stated = [[values[int(row["split"])] for values in each] for row in own]
+            theirs = [{"rmse": rmse, "ll": ll, "seconds": ""} for rmse, ll in stated]
+            (n, *ours), (_, *others) = summary(own), summary(theirs)
+            cells = [cell(who[k], who[k + 2]) for k in (0, 1) for who in (ours, others)]
+            lines.append((name, n, *cells))
+    if not lines:
+        return ""
+    columns = ("set", "splits", "RMSE", "theirs", "log-likelihood", "theirs")
+    title = f"## `{protocol}` beside the line *{BESIDE[protocol]}*, over the same splits"
+    return f"{title}\n\n{markdown(columns, lines, 'lrrrrr')}\n"
+
+
 def report(published):
     """Write the tables of all splits that are done."""
     rows = finished()
     names = sorted({row["set"] for row in rows})
     text = intro(INTRO.format(n=N_LINES), "uci.py --data FOLDER --published FILE", PACKAGES)
     text += f"Date: {DATE}.\n\n" + short_table(rows, published)
+    text += "".join(beside(rows, protocol, published) for protocol in BESIDE)
     columns = ("model", "splits", "RMSE", "log-likelihood", "seconds a split")
     table = []
     for name in names:

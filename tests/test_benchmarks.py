@@ -57,6 +57,20 @@ def test_a_split_that_is_done_is_not_run_again(data, tmp_path, monkeypatch):
     assert all(float(row["rmse"]) > 0 for row in rows)
 
 
+def test_a_protocol_stands_beside_the_published_scores_of_its_own_splits():
+    rows = [
+        {"set": "yacht", "protocol": "paper", "split": str(k), "rmse": k, "ll": -k, "seconds": ""}
+        for k in (1, 3)
+    ]
+    line = {"rmse_per_split": [9, 4, 9, 8], "ll_per_split": [9, -1, 9, -2]}
+    published = {"yacht": {uci.BESIDE["paper"]: line}}
+    *_, last = uci.beside(rows, "paper", published).split("\n\n")[1].splitlines()
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    numbers = "2.000 ± 0.707", "6.000 ± 1.414", "-2.000 ± 0.707", "-1.500 ± 0.354"
+    assert cells == ["yacht", "2", *numbers]
+    assert uci.beside(rows, "default", published) == ""
+
+
 def test_the_log_density_is_that_of_a_mixture():
     y, draws = np.array([0.3, 2.0]), np.array([[0.0, 1.0], [1.0, 5.0]])
     expected = np.log(norm.pdf(y, draws, 0.5).mean(axis=0))
