@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from numpydoc.validate import validate
 
 import sk_mcdropout
@@ -196,6 +197,17 @@ def test_the_numbers_of_the_home_page_are_those_of_the_tables():
         f"{good} of {len(calibrated)}",
         f"{lawful} of {len(nets)}",
     ]
+
+
+def test_the_likelihoods_in_the_readme_are_those_of_the_table():
+    with (ROOT / "benchmarks" / "uci.csv").open(encoding="utf-8", newline="") as file:
+        measured = {(row["set"], row["protocol"]): float(row["ll"]) for row in csv.DictReader(file)}
+    line = r"^\| (\S+)(?: \\\*)? \| (-?\d\.\d\d) \| (-?\d\.\d\d) \|"
+    told = re.findall(line, (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert {name for name, *_ in told} == {name for name, _ in measured}
+    for name, *numbers in told:
+        lines = [measured[name, protocol] for protocol in ("best", "default")]
+        assert_allclose([float(number) for number in numbers], lines, atol=0.005 + 1e-9)
 
 
 def test_the_api_names_every_package():
