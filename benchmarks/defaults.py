@@ -58,6 +58,10 @@ STEPS = {
 OTHERS = {
     "default, `lr=0.01`": {"lr": 0.01},
     "default, `dropout=0.1`": {"dropout": 0.1},
+    "default, `dropout=0.5`, `optimizer__weight_decay=0.01`": {
+        "dropout": 0.5,
+        "optimizer__weight_decay": 0.01,
+    },
     "default, `early_stopping=True`": {"early_stopping": True},
 }
 SETTINGS = STEPS | OTHERS
@@ -80,8 +84,8 @@ INTRO = """\
 trained on, in {n_folds} folds of the training rows of the first official split of each set (at
 most {most_rows}, drawn once), or of all rows of diabetes and of the generated sets. No test row was
 looked at. "0.1.0" is what the defaults were, behind a `StandardScaler`, which stays until the net
-scales its columns itself; each of the next four lines adds one thing, and the last ones change one
-setting of the default. RMSE is in the units of the target, the log-likelihood that of the mixture
+scales its columns itself; each of the next four lines adds one thing, and the last ones change
+settings of the default. RMSE is in the units of the target, the log-likelihood that of the mixture
 over the draws under its likeliest constant noise, and the time that of a fit of four folds, on
 one core of a machine that does other things beside.
 """
