@@ -29,42 +29,52 @@ Mean log-likelihood of the test rows over the official splits. "Out of fold" is 
 rows to train on of each split. "One for all" is the same nets with one noise for all splits, the
 one under which the test rows are likeliest: no fair score, but near to how the published line was
 scored, *{line}*,
-whose precision is one for all splits and was tuned on rows that other splits test on. The last
-column is the mean over the splits of "one for all" less the published one, ± its standard error.
+whose precision is one for all splits and was tuned on rows that other splits test on. "More" is the
+mean over the splits of "one for all" less the published one, ± its standard error. The splits test
+on some rows several times: "each row once" is the one noise where they weigh together as one row.
 """
-COLUMNS = ("set", "splits", "out of fold", "one for all", "the noise", "published", "more")
+COLUMNS = ("set", "splits", "out of fold", "one for all", "published", "more")
+COLUMNS += ("its noise", "each row once")
 
 
 def draws(folder, name, split):
-    """Return the test targets of a split and draws for them, by the net of ``default``."""
+    """Return the test rows of a split, their targets and draws by the net of ``default``."""
     warnings.simplefilter("ignore")
     data = load(folder, name)
     rows, test = data["train_index"][split], data["test_index"][split]
     net = MCDropoutRegressor(random_state=0).fit(data["X"][rows], data["y"][rows])
-    return data["y"][test], net.draws(data["X"][test])
+    return test, data["y"][test], net.draws(data["X"][test])
 
 
-def likeliest_for_all(parts):
-    """Return the noise under which the rows of all splits are likeliest, and the scores of each."""
+def likeliest_for_all(parts, weights=None):
+    """Return the noise under which the rows of all splits are likeliest, and their densities."""
 
-    def scores(log_noise):
-        return [log_densities(y, of_split, np.exp(-2 * log_noise)).mean() for y, of_split in parts]
+    def densities(log_noise):
+        precision = np.exp(-2 * log_noise)
+        return np.concatenate([log_densities(y, of_split, precision) for _, y, of_split in parts])
 
-    center = np.log(np.std(parts[0][0]))
-    bounds = center - 5, center + 1
-    best = minimize_scalar(lambda value: -np.mean(scores(value)), bounds=bounds, method="bounded")
-    return np.exp(best.x), np.array(scores(best.x))
+    center = np.log(np.std(parts[0][1]))
+    best = minimize_scalar(
+        lambda log_noise: -np.average(densities(log_noise), weights=weights),
+        bounds=(center - 5, center + 1),
+        method="bounded",
+    )
+    return np.exp(best.x), densities(best.x)
 
 
-def line(name, rows, parts, published):
+def line(name, done, parts, published):
     """Return a line of the table."""
-    noise, one_for_all = likeliest_for_all(parts)
+    noise, densities = likeliest_for_all(parts)
+    rows = np.concatenate([rows for rows, _, _ in parts])
+    ends = np.cumsum([len(y) for _, y, _ in parts])
+    once, _ = likeliest_for_all(parts, 1 / np.bincount(rows)[rows])
+    scores = np.array([of_split.mean() for of_split in np.split(densities, ends[:-1])])
     stated = published[name][BESIDE["default"]]["ll_per_split"]
-    theirs = np.array([stated[int(row["split"])] for row in rows])
-    more = one_for_all - theirs
-    own = np.mean([float(row["ll"]) for row in rows])
-    means = own, one_for_all.mean(), noise, theirs.mean(), more.mean()
-    return name, len(rows), *means, more.std() / np.sqrt(len(more))
+    theirs = np.array([stated[int(row["split"])] for row in done])
+    more = scores - theirs
+    own = np.mean([float(row["ll"]) for row in done])
+    error = more.std() / np.sqrt(len(more))
+    return name, len(done), own, scores.mean(), theirs.mean(), more.mean(), error, noise, once
 
 
 def main():
@@ -84,14 +94,16 @@ def main():
         table.append(line(name, rows, Parallel(args.jobs)(calls), published))
         print(*table[-1], flush=True)
     lines = []
-    for name, n, *numbers, error in table:
-        *cells, more = (f"{number:.3f}" for number in numbers)
-        lines.append((name + r" \*" * (name == "boston"), n, *cells, f"{more} ± {error:.3f}"))
+    for name, n, *numbers in table:
+        own, one, theirs, more, error, *noises = (f"{number:.3f}" for number in numbers)
+        cells = own, one, theirs, f"{more} ± {error}", *noises
+        lines.append((name + r" \*" * (name == "boston"), n, *cells))
     text = intro(
         INTRO.format(line=BESIDE["default"]), "uci_noise.py --data FOLDER --published FILE"
     )
-    text += markdown(COLUMNS, lines, "lrrrrrr") + BOSTON
-    header = ("set", "splits", "ll", "ll_one", "noise_one", "ll_published", "more", "more_se")
+    text += markdown(COLUMNS, lines, "lrrrrrrr") + BOSTON
+    header = ("set", "splits", "ll", "ll_one", "ll_published", "more", "more_se")
+    header += ("noise_one", "noise_once")
     rounded = [(*row[:2], *(f"{number:.5g}" for number in row[2:])) for row in table]
     write("uci_noise", text, header, rounded)
 
