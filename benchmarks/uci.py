@@ -134,8 +134,9 @@ SHORT = """\
 - `best` on power-plant: one published line of boosted trees, -2.600 ± 0.040, is likelier. Training
   and model lack, not the noise: scikit-learn's boosted trees err by 3.49 there, the ensemble by
   3.69.
-- The likelihoods of `paper` on energy and yacht cannot be higher than the largest precision of the
-  grid allows, -1.06 (`paper, free precision`).
+- `paper` is within a standard error of its line on each set, in both measures. On energy and yacht
+  its likelihoods cannot be higher than the largest precision of the grid allows, -1.06; with a free
+  precision they are.
 
 """
 N_LINES = 10
