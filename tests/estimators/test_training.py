@@ -264,7 +264,7 @@ def test_saved_parameters_are_an_ordinary_file_of_torch(X, fitted, tmp_path):
     trained = MLP(3, hidden=(16,), normalize_X=True)
     trained.load_state_dict(torch.load(tmp_path / "params.pt"))
     x = torch.from_numpy(X.astype(np.float32))
-    assert torch.equal(trained.eval()(x), fitted.evaluation_step((x, None)))
+    assert torch.equal(trained.eval()(x), fitted.forward(x))
 
 
 def test_an_ordinary_file_of_torch_is_loaded_and_has_no_scale(X, trained, tmp_path):
