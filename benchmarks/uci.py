@@ -240,7 +240,8 @@ def report(published):
     names = sorted({row["set"] for row in rows})
     text = intro(INTRO.format(n=N_LINES), "uci.py --data FOLDER --published FILE", PACKAGES)
     text += f"Date: {DATE}.\n\n" + short_table(rows, published)
-    text += "".join(beside(rows, protocol, published) for protocol in BESIDE) + SHORT
+    text += "".join(beside(rows, protocol, published) for protocol in BESIDE)
+    text += SHORT if published else ""
     columns = ("model", "splits", "RMSE", "log-likelihood", "seconds a split")
     table = []
     for name in names:

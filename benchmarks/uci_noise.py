@@ -16,10 +16,9 @@ from _report import intro, markdown, write
 from joblib import Parallel, delayed
 from scipy.optimize import minimize_scalar
 from uci import BESIDE, finished, load
+from uci_models import default
 from uci_paper import log_densities
 from uci_rmse import BOSTON
-
-from sk_mcdropout import MCDropoutRegressor
 
 INTRO = """\
 # What the noise is worth on the published benchmark
@@ -42,7 +41,7 @@ def draws(folder, name, split):
     warnings.simplefilter("ignore")
     data = load(folder, name)
     rows, test = data["train_index"][split], data["test_index"][split]
-    net = MCDropoutRegressor(random_state=0).fit(data["X"][rows], data["y"][rows])
+    net = default().set_params(noise=None).fit(data["X"][rows], data["y"][rows])
     return test, data["y"][test], net.draws(data["X"][test])
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import uci
 import uci_models
-from numpy.testing import assert_array_equal
+import uci_noise
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from uci_paper import Paper, PaperNets, likeliest, log_densities
 
@@ -85,3 +86,13 @@ def test_passes_have_the_mean_and_the_spread_of_their_rate(data):
     assert draws.shape == (2, 2000, 4)
     assert draws[0].std(axis=0).max() < 1e-6
     assert draws[1].std(axis=0).min() > 0.01
+
+
+def test_the_noise_for_all_splits_is_that_of_the_weighted_errors():
+    y = np.array([3.0, -1.0, 2.0])
+    parts = [(np.array([0, 1]), y[:2], np.zeros((1, 2))), (np.array([0]), y[2:], np.zeros((1, 1)))]
+    noise, densities = uci_noise.likeliest_for_all(parts)
+    assert_allclose(noise, np.sqrt(np.mean(y**2)), rtol=1e-4)
+    assert_allclose(densities, norm.logpdf(y, 0, noise))
+    once, _ = uci_noise.likeliest_for_all(parts, [0.5, 1.0, 0.5])
+    assert_allclose(once, np.sqrt((9 / 2 + 1 + 4 / 2) / 2), rtol=1e-4)
